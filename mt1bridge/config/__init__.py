@@ -1,0 +1,1 @@
+"""One YAML file -> frozen settings, every problem at once with its line."""

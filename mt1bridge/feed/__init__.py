@@ -1,0 +1,1 @@
+"""From sightings to facts, each once: stage 2. Pure."""

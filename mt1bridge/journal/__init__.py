@@ -1,0 +1,1 @@
+"""What is known, durable and in order: stage 3 (SQLite)."""

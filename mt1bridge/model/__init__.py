@@ -1,0 +1,11 @@
+"""Values that cross the borders between stages. Standard library only; nothing here does anything.
+
+trigger.py   who a trigger is, and what the server says of it
+fact.py      what is told of a trigger on MQTT
+requests.py  what the feed wants to know from the server's history, and what came of it
+upstream.py  events and orders of the link to the MT1 server
+broker.py    events and orders of the link to the MQTT broker
+status.py    names of states; what people are told of the bridge itself
+secret.py    text that cannot be printed
+clock.py     a moment, as the loop hands it to the cores
+"""

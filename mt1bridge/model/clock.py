@@ -1,0 +1,15 @@
+"""A moment, as the loop hands it to the pure cores."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One reading of both clocks.
+
+    monotonic: seconds since some fixed moment; for waiting and deadlines only.
+    utc_ms: milliseconds since 1970 UTC; for people and payloads only. It may jump.
+    """
+
+    monotonic: float
+    utc_ms: int

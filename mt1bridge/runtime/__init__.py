@@ -1,0 +1,1 @@
+"""Clock, back-off, inbox, logs, systemd: knows nothing of timing."""

@@ -1,0 +1,1 @@
+"""An MT1 server of our own, for demo and tests. Imports nothing else of ours."""

@@ -1,0 +1,1 @@
+"""Facts and status -> topic names, payloads, Home Assistant discovery: stage 4. Pure."""
