@@ -2,7 +2,8 @@
 
 trigger.py   who a trigger is, and what the server says of it
 fact.py      what is told of a trigger on MQTT
-requests.py  what the feed wants to know from the server's history, and what came of it
+known.py     what the journal remembers of a trigger and of a channel
+history.py   what the feed wants to know from the server's history, and what came of it
 upstream.py  events and orders of the link to the MT1 server
 broker.py    events and orders of the link to the MQTT broker
 status.py    names of states; what people are told of the bridge itself
