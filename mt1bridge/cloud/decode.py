@@ -1,14 +1,10 @@
 """The server's JSON -> sightings. Pure, and the one place that knows the field names of a trigger.
 
-Shapes: MT1-API, sections 9 and 10. Nothing here raises but `parse`, and that only `NotJson`: what cannot be
-read becomes a `Malformed` of its own and leaves its neighbours alone.
+Shapes: MT1-API, sections 9 and 10. Nothing here raises but `parse` of json_text, and that only `NotJson`:
+what cannot be read becomes a `Malformed` of its own and leaves its neighbours alone.
 """
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Never
-
+from mt1bridge.cloud.json_text import MAX_DIGITS, NotJson, Number, compact, encodable, parse, parse_text, text_of
 from mt1bridge.model.trigger import (
     CHANNELS,
     LAST_TICK,
@@ -21,9 +17,8 @@ from mt1bridge.model.trigger import (
     TriggerId,
 )
 
-RAW_LIMIT = 2048  # bytes; CONTRACT, section 2
-MAX_DEPTH = 64  # a trigger nests three deep; far below the interpreter's own limit
-MAX_DIGITS = 40  # a longer whole number is kept as text: int() refuses more than 4300 digits
+__all__ = ["NotJson", "Number", "decode_history_row", "decode_push", "device_id", "parse"]
+
 MAX_DEVICE_DIGITS = 32  # nine are usual; a topic must not be built from thousands
 MAX_NUMBER = 2**63 - 1
 MAX_OFFSET_MIN = 2880
@@ -32,22 +27,8 @@ MAX_TYPE_CHARS = 64
 _TYPES = {"StartNumberTrigger": Change.SET, "ClearTrigger": Change.CLEAR}
 
 
-class NotJson(ValueError):
-    """These bytes are no JSON that we take; the text says why in a few words."""
-
-
 class _Wrong(ValueError):
     """A field of a trigger has a shape that we do not take; the text says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A JSON number that is no exact int of reasonable length: a fraction, an exponent, thousands of digits.
-
-    text: as the server wrote it, never turned into a float.
-    """
-
-    text: str
 
 
 def decode_push(body: bytes, device: str | None = None) -> list[Seen]:
@@ -59,7 +40,7 @@ def decode_push(body: bytes, device: str | None = None) -> list[Seen]:
     try:
         value = parse(body)
         if isinstance(value, str):
-            value = _parse_text(value)
+            value = parse_text(value)
     except NotJson as error:
         return [Malformed(None, text_of(body), str(error))]
     if isinstance(value, list):
@@ -75,113 +56,11 @@ def decode_history_row(row: object, channel: ChannelId) -> Seen:
     return _trigger(row, row, channel.device, channel.channel)
 
 
-def parse(body: bytes) -> object:
-    """Return the JSON value of `body`: strict UTF-8, whole numbers exact, other numbers as `Number`.
-
-    Raises NotJson for anything else, and for NaN, Infinity, a repeated key, or nesting deeper than 64.
-    """
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise NotJson("not UTF-8") from None
-    return _parse_text(text)
-
-
-def compact(value: object, limit: int = RAW_LIMIT) -> str:
-    """Return a parsed value as JSON again: compact, keys sorted, ASCII only, cut at `limit` bytes."""
-    pieces: list[str] = []
-    length = 0
-    for piece in _pieces(value):
-        pieces.append(piece)
-        length += len(piece)
-        if length >= limit:
-            break
-    return "".join(pieces)[:limit]
-
-
 def device_id(value: object) -> str | None:
     """Return a device id, given as digits or as a number, as digits; None if it is neither."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # a minus sign is no digit
     return value if isinstance(value, str) and _digits(value) and len(value) <= MAX_DEVICE_DIGITS else None
-
-
-def encodable(text: str) -> bool:
-    """Half a surrogate pair comes through JSON, but neither into UTF-8 nor into the journal."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def text_of(body: bytes, limit: int = RAW_LIMIT) -> str:
-    """Return any bytes as text for people, what is no UTF-8 as \\x.., cut at `limit` bytes of UTF-8."""
-    text = body[:limit].decode("utf-8", "backslashreplace")
-    return text.encode("utf-8")[:limit].decode("utf-8", "ignore")
-
-
-def _parse_text(text: str) -> object:
-    try:
-        value: object = json.loads(
-            text,
-            parse_int=_whole,
-            parse_float=Number,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
-        )
-    except NotJson:
-        raise
-    except ValueError:
-        raise NotJson("not JSON") from None
-    except RecursionError:
-        raise NotJson("nested too deep") from None
-    _check_depth(value)
-    return value
-
-
-def _whole(text: str) -> int | Number:
-    return int(text) if len(text) <= MAX_DIGITS else Number(text)
-
-
-def _refuse_constant(name: str) -> Never:
-    raise NotJson(f"{name} is no JSON number")
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise NotJson("a key is repeated")
-    return members
-
-
-def _check_depth(value: object) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
-        if not level:
-            return
-    raise NotJson("nested too deep")
-
-
-def _children(node: object) -> Iterable[object]:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
-
-
-def _pieces(value: object) -> Iterable[str]:
-    """Yield the JSON of a value piece by piece; json.dumps cannot write a Number as it came."""
-    if isinstance(value, dict):
-        yield "{"
-        for place, key in enumerate(sorted(value)):
-            yield ("," if place else "") + json.dumps(key) + ":"
-            yield from _pieces(value[key])
-        yield "}"
-    elif isinstance(value, list):
-        yield "["
-        for place, element in enumerate(value):
-            yield "," if place else ""
-            yield from _pieces(element)
-        yield "]"
-    else:
-        yield value.text if isinstance(value, Number) else json.dumps(value)
 
 
 def _pushed(element: object, device: str | None) -> Seen:

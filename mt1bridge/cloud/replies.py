@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from mt1bridge.cloud.decode import NotJson, compact, device_id, encodable, parse
+from mt1bridge.cloud.decode import device_id
+from mt1bridge.cloud.json_text import NotJson, compact, encodable, parse
 from mt1bridge.model.secret import Secret
 from mt1bridge.model.upstream import Answer, NoAnswer, Trouble
 
