@@ -20,9 +20,9 @@ from dataclasses import dataclass
 class Problem:
     """One thing that is wrong with the configuration, or questionable about it, and what would be right.
 
-    key: as `mqtt.url`; "" where it concerns the file as a whole. line, column: counted from 1, None where there is none.
-    variable: the environment variable (or systemd credential) that the value came from; then file, line and column
-    are not set. text never holds a secret.
+    key: as `mqtt.url`; "" where it concerns the file as a whole. line, column: counted from 1, None where there is
+    none. variable: the environment variable that the value came from; then file, line and column are not set.
+    text never holds a secret.
     """
 
     text: str
