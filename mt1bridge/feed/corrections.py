@@ -1,0 +1,237 @@
+"""What a sighting means, given what is known of its trigger. Pure.
+
+Push is applied in the order of arrival. History is compared by the state that all its rows under one identity add
+up to. Both give the new `Known` and, where something changed, the message to tell (CONTRACT, section 3; MT1-API,
+section 10 and unknowns U14 to U17).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from mt1bridge.model.fact import Fact, Kind, Previous, Source
+from mt1bridge.model.known import Known
+from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a sighting. facts: at most one; none for a repeat. known: None if it is unchanged."""
+
+    known: Known | None = None
+    fact: Fact | None = None
+
+
+def why_unusable(reading: Reading, edges: Collection[str]) -> tuple[str, ...]:
+    """Reasons for the `rejected` topic; empty for a usable impulse. A flag left out is no reason."""
+    reasons = []
+    if reading.valid is False:
+        reasons.append("invalid")
+    if reading.blocked is True:
+        reasons.append("blocked")
+    if reading.falling_edge is not None and ("falling" if reading.falling_edge else "rising") not in edges:
+        reasons.append("edge")
+    return tuple(reasons)
+
+
+class Corrections:
+    """Judges sightings. edges: those of `mt1.edges`."""
+
+    def __init__(self, edges: Collection[str]) -> None:
+        self._edges = edges
+
+    # --- push ---------------------------------------------------------------------------------------
+
+    def pushed(self, seen: Sighting, known: Known | None, received_ms: int) -> Verdict:
+        """Apply one pushed SET, CLEAR or DELETE."""
+        before = known or Known(seen.id)
+        if seen.change is Change.SET:
+            return self._pushed_start(seen, before, received_ms)
+        return self._pushed_end(seen, before, received_ms)
+
+    def _pushed_start(self, seen: Sighting, before: Known, received_ms: int) -> Verdict:
+        reading = seen.reading
+        if before.in_effect and before.reading == reading:
+            return Verdict()
+        number = reading.start_number
+        renumbered = before.in_effect and before.reading is not None and before.reading.start_number != number
+        again = not before.in_effect or renumbered
+        after = replace(
+            before,
+            starts=_one_more(before.starts, number) if again else before.starts,
+            cleared=tuple(other for other in before.cleared if other != number),
+            clear_due=renumbered,
+            changed_ms=received_ms,
+        )
+        return self._now_in_effect(before, after, reading, Source.PUSH, received_ms)
+
+    def _pushed_end(self, seen: Sighting, before: Known, received_ms: int) -> Verdict:
+        number = seen.reading.start_number
+        event_type = "deleted" if seen.change is Change.DELETE else "cleared"
+        if before.reading is None:
+            after = replace(before, cleared=(*before.cleared, number), changed_ms=received_ms)
+            return self._now_gone(before, after, seen.reading, event_type, Source.PUSH, received_ms)
+        if not before.in_effect:
+            return Verdict()
+        in_effect = before.reading.start_number
+        if number is None and before.clear_due:
+            return Verdict(known=replace(before, clear_due=False))
+        if number is not None and in_effect is not None and number != in_effect:
+            return Verdict(known=replace(before, clear_due=False) if before.clear_due else None)
+        after = replace(before, cleared=(*before.cleared, in_effect), clear_due=False, changed_ms=received_ms)
+        return self._now_gone(before, after, before.reading, event_type, Source.PUSH, received_ms)
+
+    # --- history ------------------------------------------------------------------------------------
+
+    def listed(self, rows: Sequence[Sighting], known: Known | None, trigger: TriggerId, received_ms: int) -> Verdict:
+        """Compare with all rows that history lists under one identity, newest first. rows are SET and CLEAR only.
+
+        No rows: history lists it no more; the caller has made sure that this is no accident.
+        """
+        before = known or Known(trigger)
+        digest = digest_of(rows)
+        if digest == before.rows:
+            return Verdict()
+        starts = Counter(row.reading.start_number for row in rows if row.change is Change.SET)
+        seen_before = Counter(dict(before.starts))
+        after = replace(
+            before,
+            rows=digest,
+            row_count=len(rows),
+            starts=tuple(sorted(_at_least(seen_before, starts).items(), key=repr)) if rows else (),
+        )
+        if not rows:
+            if not before.in_effect or before.reading is None:
+                return Verdict(known=after)
+            return self._now_gone(before, after, before.reading, "deleted", Source.HISTORY, received_ms)
+        chosen = _choose(_remaining(rows), before, starts, seen_before)
+        if chosen is None:
+            return self._history_says_gone(rows, before, after, received_ms)
+        if before.in_effect and before.reading == chosen:
+            return Verdict(known=after)
+        after = replace(after, cleared=tuple(n for n in before.cleared if n != chosen.start_number), clear_due=False)
+        return self._now_in_effect(before, after, chosen, Source.HISTORY, received_ms)
+
+    def _history_says_gone(self, rows: Sequence[Sighting], before: Known, after: Known, received_ms: int) -> Verdict:
+        if before.in_effect and before.reading is not None:
+            return self._now_gone(before, after, before.reading, "cleared", Source.HISTORY, received_ms)
+        if before.reading is not None:
+            return Verdict(known=after)
+        return self._now_gone(before, after, rows[0].reading, "cleared", Source.HISTORY, received_ms)
+
+    # --- what is told -------------------------------------------------------------------------------
+
+    def _now_in_effect(
+        self, before: Known, after: Known, reading: Reading, source: Source, received_ms: int
+    ) -> Verdict:
+        after = replace(after, reading=reading, in_effect=True, revision=before.revision + 1)
+        reasons = why_unusable(reading, self._edges)
+        if before.usable:
+            return _told(before, after, Kind.CORRECTION, _what_changed(before, reading), source, received_ms)
+        if reasons:
+            return _told(before, after, Kind.REJECTED, "rejected", source, received_ms, reasons)
+        return _told(before, replace(after, usable=True), Kind.TRIGGER, "trigger", source, received_ms)
+
+    def _now_gone(
+        self, before: Known, after: Known, reading: Reading, event_type: str, source: Source, received_ms: int
+    ) -> Verdict:
+        after = replace(after, reading=reading, in_effect=False, revision=before.revision + 1)
+        if before.usable or before.revision == 0 or before.reading is None:
+            return _told(before, after, Kind.CORRECTION, event_type, source, received_ms)
+        reasons = why_unusable(reading, self._edges)
+        return _told(before, after, Kind.REJECTED, "rejected", source, received_ms, reasons, change=event_type)
+
+
+def digest_of(rows: Sequence[Sighting]) -> str:
+    """A short digest of what rows say, whatever their order; "-" for no rows at all."""
+    if not rows:
+        return "-"
+    text = "\n".join(sorted(f"{row.change} {row.reading}" for row in rows))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def _told(
+    before: Known,
+    after: Known,
+    kind: Kind,
+    event_type: str,
+    source: Source,
+    received_ms: int,
+    reasons: tuple[str, ...] = (),
+    change: str = "",
+) -> Verdict:
+    assert after.reading is not None  # every caller has set it
+    previous = None
+    if kind is Kind.CORRECTION and before.usable and before.reading is not None:
+        previous = Previous(before.reading, before.in_effect)
+    fact = Fact(
+        id=str(after.id),
+        at=after.id.at,
+        timestamp=after.id.timestamp,
+        kind=kind,
+        event_type=event_type,
+        revision=after.revision,
+        reading=after.reading,
+        in_effect=after.in_effect,
+        source=source,
+        received_ms=received_ms,
+        previous=previous,
+        reasons=reasons,
+        change=change,
+    )
+    return Verdict(after, fact)
+
+
+def _what_changed(before: Known, reading: Reading) -> str:
+    assert before.reading is not None  # a usable trigger has a reading
+    if before.reading.start_number != reading.start_number:
+        return "renumbered"
+    return "changed" if before.in_effect else "restored"
+
+
+def _one_more(starts: tuple[tuple[int | None, int], ...], number: int | None) -> tuple[tuple[int | None, int], ...]:
+    counts = Counter(dict(starts))
+    counts[number] += 1
+    return tuple(sorted(counts.items(), key=repr))
+
+
+def _at_least(one: Counter[int | None], other: Counter[int | None]) -> Counter[int | None]:
+    return one | other  # Counter's union takes the larger count of each
+
+
+def _remaining(rows: Sequence[Sighting]) -> list[Reading]:
+    """The rows that no ClearTrigger cancels, newest first; each cancels one row with its number."""
+    starts = [row.reading for row in reversed(rows) if row.change is Change.SET]  # oldest first
+    for clear in (row for row in rows if row.change is Change.CLEAR):
+        number = clear.reading.start_number
+        candidates = starts if number is None else [s for s in starts if s.start_number == number]
+        if not candidates:
+            candidates = [s for s in starts if s.start_number is None]
+        if candidates:
+            starts.remove(candidates[0])
+    return starts[::-1]
+
+
+def _choose(
+    remaining: Sequence[Reading], before: Known, starts: Counter[int | None], seen_before: Counter[int | None]
+) -> Reading | None:
+    """Which of the remaining rows is in effect.
+
+    A number listed more often than it was ever seen is news. A number that push cleared and that is not listed more
+    often is stale: history that still lists what a push cleared or deleted does not restore it. Otherwise what is
+    known stays, if it is still listed.
+    """
+    news = [row for row in remaining if starts[row.start_number] > seen_before[row.start_number]]
+    if before.in_effect and before.reading is not None:
+        same = [row for row in remaining if row == before.reading]
+        if same and not [row for row in news if row.start_number != before.reading.start_number]:
+            return same[0]
+    if news:
+        return news[0]
+    fresh = [row for row in remaining if row.start_number not in before.cleared]
+    if before.in_effect and before.reading is not None:
+        kept = [row for row in fresh if row.start_number == before.reading.start_number]
+        if kept:
+            return kept[0]
+    return fresh[0] if fresh else None

@@ -1,0 +1,49 @@
+"""Whether what the server counts is explained by what its history showed. Pure (CONTRACT, section 2, `tally`)."""
+
+from dataclasses import dataclass, replace
+
+from mt1bridge.feed.scan import Reach, Scan
+from mt1bridge.model.known import ChannelMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a finished scan proved. escalate: a rise is left unexplained, read further back."""
+
+    memory: ChannelMemory
+    escalate: Reach | None = None
+
+
+def conclude(memory: ChannelMemory, scan: Scan, growth: int, pushed_ends: int, asked_ms: int, now_ms: int) -> Proof:
+    """Judge a finished scan.
+
+    growth: rows that history shows and did not show when `memory.base_count` was explained. pushed_ends: clears and
+    deletions pushed since then; a server may count them and list none (U14), so they explain a rise too.
+    """
+    assert scan.count is not None  # every scan begins with a count
+    rise = 0 if memory.base_count is None else scan.count - memory.base_count
+    if rise < 0:
+        missing, carry = max(0, memory.missing + rise), 0
+    else:
+        left = memory.missing + rise - growth - memory.carry
+        missing = max(0, left - pushed_ends)
+        carry = max(0, -left)
+    if missing and scan.reach is not Reach.ALL and (rise > 0 or not memory.missing):
+        return Proof(replace(memory, server_count=scan.count), Reach(scan.reach + 1))
+    proven = scan.reach is not Reach.NARROW
+    complete = missing == 0 if proven else None
+    return Proof(
+        replace(
+            memory,
+            base_count=scan.count,
+            server_count=scan.count,
+            missing=missing,
+            carry=carry,
+            complete=complete if missing == 0 or proven else False,
+            checked_ms=now_ms,
+            proven_ms=asked_ms if proven and missing == 0 else memory.proven_ms,
+            window_rows=scan.rows if scan.reach is Reach.WINDOW else memory.window_rows,
+            read_all_ms=now_ms if scan.reach is Reach.ALL else memory.read_all_ms,
+            baselined=memory.baselined or scan.reach is Reach.ALL,
+        )
+    )

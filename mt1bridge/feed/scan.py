@@ -1,0 +1,88 @@
+"""Walking through one channel's history, page by page, newest first. Pure (MT1-API, section 6, U12, U13)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from mt1bridge.model.history import PageRead, PageWanted
+from mt1bridge.model.trigger import ChannelId, Seen
+
+PAGE = 200  # rows asked for at a time: known to work (MT1-API, section 6)
+OVERLAP = 4  # rows asked for twice at a page border, so that a shift of the listing shows
+MARGIN_MS = 1_000  # bounds may be inclusive or exclusive (U13)
+AHEAD_MS = 86_400_000  # a device's clock may run ahead (U13)
+RESTARTS = 2
+
+
+class Reach(IntEnum):
+    """How far back a scan reads."""
+
+    NARROW = 0  # since the last look
+    WINDOW = 1  # `reconcile.window`, and to where the channel was last proven complete
+    ALL = 2  # everything that the server has
+
+
+@dataclass(slots=True)
+class Scan:
+    """One walk. from_ms: UTC ms or None for no bound. count: what the server counted just before."""
+
+    number: int
+    at: ChannelId
+    reach: Reach
+    from_ms: int | None
+    started_ms: int
+    count: int | None = None
+    offset: int = 0
+    rows: int = 0
+    pages_done: bool = False
+    compared_to: int = -1
+    newest: int | None = None
+    oldest: int | None = None
+    restarts: int = 0
+    follow_up: bool = False
+    _tail: list[Seen] = field(default_factory=list)
+    _overlap: int = 0
+
+    @property
+    def to_ms(self) -> int:
+        return self.started_ms + AHEAD_MS
+
+    def wanted(self) -> PageWanted:
+        from_ms = None if self.from_ms is None else max(0, self.from_ms - MARGIN_MS)
+        return PageWanted(self.at, self.number, from_ms, self.to_ms, self.offset, PAGE)
+
+    def take(self, page: PageRead, largest_page: int) -> Sequence[Seen]:
+        """Rows of the page that were not in the one before; moves on to the next page or ends the walk.
+
+        largest_page: the most rows that the server ever put into one page; a shorter page than that cannot be cut
+        short by a limit of the server's, so it is the last.
+        """
+        rows = page.rows
+        repeated = _repeated(self._tail, rows) if self._overlap else 0
+        if self._overlap and rows and not repeated and self.restarts < RESTARTS:
+            self._start_over()
+            return ()
+        new = rows[repeated:]
+        self.rows += len(new)
+        if not new or (len(rows) < PAGE and len(rows) < largest_page):
+            self.pages_done = True
+            return new
+        full = len(rows) >= PAGE
+        self._overlap = OVERLAP if full and len(rows) > OVERLAP else 0
+        self.offset += len(rows) - self._overlap
+        self._tail = list(rows)
+        return new
+
+    def _start_over(self) -> None:
+        """The listing shifted by more than the overlap: only a fresh walk is sure to see every row."""
+        self.restarts += 1
+        self.offset = self.rows = self._overlap = 0
+        self._tail = []
+
+
+def _repeated(tail: Sequence[Seen], rows: Sequence[Seen]) -> int:
+    """How many rows at the head of a page are the last ones of the page before."""
+    for length in range(min(len(tail), len(rows)), 0, -1):
+        if list(tail[-length:]) == list(rows[:length]):
+            return length
+    return 0

@@ -1,0 +1,320 @@
+"""The journal: durable where the disk allows, in memory where it does not, and never in the way of delivery.
+
+An epoch is a stretch in which a number never means two things. A new one begins with the first start, after an
+unclean end of the machine, after a lost, corrupt or replaced file, and around every stretch in which the disk did
+not take what was told (CONTRACT, section 3, `journal`).
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mt1bridge.journal import merge
+from mt1bridge.journal.store import Store
+from mt1bridge.model.fact import Entry, InEffect
+from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
+from mt1bridge.model.trigger import ChannelId, TriggerId
+
+FILE = "journal.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How opening went. fresh: there was no journal. set_aside: the name that a corrupt file got.
+    trouble: why the disk is not used, if it is not."""
+
+    fresh: bool
+    set_aside: str | None = None
+    trouble: str | None = None
+
+
+class Journal:
+    """One directory's journal. Owned by the loop's thread.
+
+    boot_id: of the machine's present run, "" if unknown. new_id: makes journal ids.
+    """
+
+    def __init__(self, directory: Path, boot_id: str, new_id: Callable[[], str]) -> None:
+        self._path = directory / FILE
+        self._boot_id = boot_id
+        self._new_id = new_id
+        self._disk: Store | None = None
+        self._memory: Store | None = None  # in use while the disk takes nothing
+        self._epoch = 0
+        self._batch: list[Callable[[Store], None]] = []
+        self._acknowledged: list[Entry] = []  # of the disk's facts, while it takes nothing
+        self._unmarked: set[int] = set()
+        self.journal = ""
+        self.opened_ms = 0
+        self.trouble: str | None = None
+        self.written_bytes = 0
+
+    # --- open and close -----------------------------------------------------------------------------
+
+    def open(self, now_ms: int) -> Opened:
+        fresh = not self._path.exists()
+        set_aside = None
+        try:
+            try:
+                self._disk = self._checked()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
+                    raise
+                set_aside, fresh = self._set_aside(now_ms), True
+                self._disk = self._checked()
+            self._continue_or_begin(self._disk, now_ms)
+        except (sqlite3.Error, OSError) as error:
+            self._disk_failed(error, now_ms)
+        return Opened(fresh, set_aside, self.trouble)
+
+    def _checked(self) -> Store:
+        store = Store(str(self._path))
+        try:
+            verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"quick_check: {verdict}")
+        except BaseException:
+            store.close()
+            raise
+        self._path.chmod(0o600)
+        return store
+
+    def _set_aside(self, now_ms: int) -> str:
+        name = f"{FILE}.corrupt-{now_ms}"
+        for suffix in ("", "-wal", "-shm"):
+            part = self._path.with_name(FILE + suffix)
+            if part.exists():
+                part.rename(self._path.with_name(name + suffix))
+        return name
+
+    def _continue_or_begin(self, store: Store, now_ms: int) -> None:
+        """The same machine run with the same file goes on; so does a clean end. Anything else begins an epoch."""
+        store.db.execute("PRAGMA synchronous = FULL")
+        store.begin()
+        file_id = str(self._path.stat().st_ino)
+        last = store.last_epoch()
+        same_file = store.meta("file") == file_id
+        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id
+        if last and same_file and (same_run or store.meta("clean") == "1"):
+            self._epoch, self.journal, self.opened_ms = last
+        else:
+            reason = "first start" if not last else "unclean end" if same_file else "another file"
+            self._begin_epoch(store, (last[0] if last else 0) + 1, now_ms, reason)
+        for key, value in (("boot", self._boot_id), ("file", file_id), ("clean", "0")):
+            store.set_meta(key, value)
+        store.commit()
+        store.db.execute("PRAGMA synchronous = NORMAL")
+
+    def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
+        self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
+        store.open_epoch(n, self.journal, now_ms, reason)
+
+    def close(self) -> None:
+        """Write down that this was a clean end. Raises nothing: what fails shows at the next start."""
+        with contextlib.suppress(sqlite3.Error):
+            self.commit(0)
+            if self._disk is not None and self._memory is None:
+                self._disk.db.execute("PRAGMA synchronous = FULL")
+                self._disk.begin()
+                self._disk.set_meta("clean", "1")
+                self._disk.commit()
+                self._disk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for store in (self._disk, self._memory):
+            if store is not None:
+                store.close()
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The store that takes what is written now."""
+        store = self._memory or self._disk
+        assert store is not None  # open() leaves one of them
+        return store
+
+    def _do(self, write: Callable[[Store], None], now_ms: int) -> None:
+        self._batch.append(write)
+        try:
+            self.store.begin()
+            write(self.store)
+        except sqlite3.Error as error:
+            self._disk_failed(error, now_ms)
+
+    def write(self, learned: Iterable[Learned], now_ms: int) -> None:
+        """Append facts and keep states. Numbers are given when it is done, in order."""
+        for one in learned:
+            self._do(partial(self._write_one, one), now_ms)
+
+    def _write_one(self, learned: Learned, store: Store) -> None:
+        store.write(learned, self._epoch)
+
+    def remember(self, memory: ChannelMemory, now_ms: int) -> None:
+        self._do(lambda store: store.remember(memory), now_ms)
+
+    def set_device_offset(self, device: str, offset_ms: int, now_ms: int) -> None:
+        self._do(lambda store: store.set_device_offset(device, offset_ms), now_ms)
+
+    def retain(self, topic: str, keep: bool, now_ms: int) -> None:
+        self._do(lambda store: store.retain(topic, keep), now_ms)
+
+    def acknowledged(self, entry: Entry, now_ms: int) -> None:
+        """The broker has this entry."""
+        if self._memory is not None:
+            self._unmarked.add(entry.n)
+            self._acknowledged.append(entry)
+        self._do(lambda store: store.acknowledged(entry), now_ms)
+
+    def told_late(self, entry: Entry, late: bool, now_ms: int) -> None:
+        self._do(lambda store: store.told_late(entry, late), now_ms)
+
+    def commit(self, now_ms: int) -> None:
+        """End the transaction: only what is committed may be told."""
+        if not self._batch:
+            return
+        try:
+            self.store.commit()
+        except sqlite3.Error as error:
+            self._disk_failed(error, now_ms)
+            self.store.commit()
+        self._batch.clear()
+
+    # --- trouble with the disk ----------------------------------------------------------------------
+
+    def _disk_failed(self, error: Exception, now_ms: int) -> None:
+        """Go on in memory, in an epoch of its own, and do there what the disk did not take."""
+        if self._memory is not None:
+            raise error  # memory itself failed: nothing is left to fall back to
+        self.trouble = f"{type(error).__name__}: {error}"
+        batch, self._batch = self._batch, []
+        memory = Store(":memory:")
+        last = self._epoch
+        if self._disk is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._disk.rollback()
+            memory.raise_n(self._disk.next_n + merge.GAP)
+            with contextlib.suppress(sqlite3.Error):
+                merge.copy_what_is_shown(self._disk, memory)
+        memory.begin()
+        self._begin_epoch(memory, last + 1, now_ms, "disk does not take it")
+        self._memory = memory
+        for write in batch:
+            self._do(write, now_ms)
+
+    def try_disk(self, now_ms: int) -> bool:
+        """While in memory: see whether the disk takes writes again and give it all. True if the trouble is over."""
+        if self._memory is None:
+            return True
+        self.commit(now_ms)
+        try:
+            disk = self._disk or self._checked()
+            self._disk = disk
+            disk.begin()
+            merge.give(self._memory, disk, self._acknowledged)
+            last = disk.last_epoch()
+            self._begin_epoch(disk, max(self._epoch, last[0] if last else 0) + 1, now_ms, "disk takes it again")
+            disk.set_meta("boot", self._boot_id)
+            disk.set_meta("file", str(self._path.stat().st_ino))
+            disk.set_meta("clean", "0")
+            disk.raise_n(self._memory.next_n)
+            disk.commit()
+        except (sqlite3.Error, OSError) as error:
+            self.trouble = f"{type(error).__name__}: {error}"
+            if self._disk is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._disk.rollback()
+            return False
+        self._memory.close()
+        self._memory = None
+        self._acknowledged.clear()
+        self._unmarked.clear()
+        self.trouble = None
+        return True
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def _readable(self) -> list[Store]:
+        return [store for store in (self._memory, self._disk) if store is not None]
+
+    def known(self, ids: Collection[TriggerId]) -> dict[TriggerId, Known]:
+        found: dict[TriggerId, Known] = {}
+        for store in self._readable():
+            with self._forgiving(store):
+                found.update(store.known([one for one in ids if one not in found]))
+        return found
+
+    def oddities(self, asked: Collection[tuple[ChannelId, str]]) -> set[tuple[ChannelId, str]]:
+        found: set[tuple[ChannelId, str]] = set()
+        for store in self._readable():
+            with self._forgiving(store):
+                found |= store.oddities(asked)
+        return found
+
+    def in_effect_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
+        return self.store.in_effect_between(at, above, upto, limit)
+
+    def newest(self, at: ChannelId) -> InEffect | None:
+        found = self.store.newest(at)
+        return found[0] if found else None
+
+    def recent(self, device: str, channels: Iterable[str]) -> list[InEffect]:
+        return self.store.recent(device, channels)
+
+    def owed(self, at: ChannelId, after: int, limit: int) -> list[Entry]:
+        """What one channel owes, in the order of learning; the disk's, being older, first."""
+        found: list[Entry] = []
+        for store in reversed(self._readable()):
+            with self._forgiving(store):
+                found += [entry for entry in store.owed(at, after, limit) if entry.n not in self._unmarked]
+        return found[:limit]
+
+    def owing_channels(self) -> dict[ChannelId, int]:
+        """How many facts each channel owes the broker."""
+        owing: dict[ChannelId, int] = {}
+        for store in self._readable():
+            with self._forgiving(store):
+                for at, count, _ in store.owing_channels():
+                    owing[at] = owing.get(at, 0) + count
+        return owing
+
+    def channels(self) -> list[ChannelMemory]:
+        return self.store.channels()
+
+    def tally(self, at: ChannelId) -> Tally:
+        return self.store.tally(at)
+
+    def device_offsets(self) -> dict[str, int]:
+        return self.store.device_offsets()
+
+    def retained(self) -> set[str]:
+        return self.store.retained()
+
+    def prune(self, before_ms: int, now_ms: int, limit: int = 500) -> int:
+        if self._memory is not None:
+            return 0
+        gone = 0
+
+        def prune(store: Store) -> None:
+            nonlocal gone
+            gone = store.prune(before_ms, limit)
+
+        self._do(prune, now_ms)
+        return gone
+
+    def bytes(self) -> int:
+        return self.store.bytes()
+
+    @contextlib.contextmanager
+    def _forgiving(self, store: Store) -> Iterator[None]:
+        """A disk that is in trouble may not even be readable; memory must be."""
+        try:
+            yield
+        except sqlite3.Error:
+            if self._memory is None or store is self._memory:
+                raise
+
+
+def _is_corrupt(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB")

@@ -1,0 +1,46 @@
+"""From disk to memory when the disk fails, and back when it takes writes again."""
+
+from collections.abc import Iterable
+
+from mt1bridge.journal.store import RECENT, Store
+from mt1bridge.model.fact import Entry
+
+GAP = 1_000_000  # numbers that the failed transaction may have given are never given again
+_TABLES = ("epoch", "channel", "device", "retained")
+
+
+def copy_what_is_shown(disk: Store, memory: Store) -> None:
+    """Channels, and of each the newest triggers in effect with their first messages: `last` and `recent` go on."""
+    memory.begin()
+    for table in _TABLES:
+        for row in disk.db.execute(f"SELECT * FROM {table}").fetchall():
+            _insert(memory, table, row)
+    memory.note_epochs()
+    for device, channel in disk.db.execute("SELECT device, channel FROM channel").fetchall():
+        rows = disk.db.execute(
+            "SELECT * FROM trigger WHERE device = ? AND channel = ? AND in_effect = 1 AND usable = 1"
+            " ORDER BY rank DESC LIMIT ?",
+            (device, channel, RECENT),
+        ).fetchall()
+        for row in rows:
+            _insert(memory, "trigger", row)
+            for fact in disk.db.execute("SELECT * FROM fact WHERE n = ?", (row[8],)).fetchall():
+                _insert(memory, "fact", (*fact[:-1], 0))
+    memory.commit()
+
+
+def give(memory: Store, disk: Store, acknowledged: Iterable[Entry]) -> None:
+    """Everything that memory learned goes to disk, in the disk's open transaction."""
+    for table in (*_TABLES, "trigger", "oddity", "counter"):
+        for row in memory.db.execute(f"SELECT * FROM {table}").fetchall():
+            _insert(disk, table, row)
+    for row in memory.db.execute("SELECT * FROM fact").fetchall():
+        disk.db.execute("INSERT OR IGNORE INTO fact VALUES(?, ?, ?, ?, ?, ?, ?, ?)", row)
+    for entry in acknowledged:
+        disk.db.execute("UPDATE fact SET owed = 0 WHERE n = ?", (entry.n,))
+    disk.note_epochs()
+
+
+def _insert(store: Store, table: str, row: tuple[object, ...]) -> None:
+    marks = ", ".join("?" * len(row))
+    store.db.execute(f"INSERT OR REPLACE INTO {table} VALUES({marks})", row)

@@ -1,0 +1,55 @@
+"""The tables, and how an older file becomes a newer one."""
+
+import sqlite3
+
+VERSION = 1
+
+_FIRST = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE epoch(n INTEGER PRIMARY KEY, journal TEXT NOT NULL, opened_ms INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE trigger(
+  device TEXT NOT NULL, channel TEXT NOT NULL, timestamp INTEGER NOT NULL,
+  reading TEXT, in_effect INTEGER NOT NULL, revision INTEGER NOT NULL, usable INTEGER NOT NULL,
+  memory TEXT, first INTEGER, rank INTEGER,
+  PRIMARY KEY(device, channel, timestamp)
+) WITHOUT ROWID;
+CREATE INDEX newest ON trigger(device, channel, rank) WHERE in_effect = 1 AND usable = 1;
+CREATE TABLE oddity(device TEXT NOT NULL, channel TEXT NOT NULL, digest TEXT NOT NULL,
+  PRIMARY KEY(device, channel, digest)) WITHOUT ROWID;
+CREATE TABLE fact(
+  n INTEGER PRIMARY KEY, device TEXT NOT NULL, channel TEXT NOT NULL, kind TEXT NOT NULL,
+  epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, body TEXT NOT NULL, owed INTEGER NOT NULL
+);
+CREATE INDEX owed ON fact(device, channel, n) WHERE owed = 1;
+CREATE TABLE counter(device TEXT NOT NULL, channel TEXT NOT NULL, kind TEXT NOT NULL,
+  epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
+  PRIMARY KEY(device, channel, kind)) WITHOUT ROWID;
+CREATE TABLE channel(device TEXT NOT NULL, channel TEXT NOT NULL, memory TEXT NOT NULL,
+  published INTEGER NOT NULL DEFAULT 0, in_effect INTEGER NOT NULL DEFAULT 0, top INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY(device, channel)) WITHOUT ROWID;
+CREATE TABLE device(device TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE retained(topic TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+_STEPS: dict[int, str] = {0: _FIRST}  # from version n to n + 1
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the file to VERSION, one step at a time, each in a transaction of its own.
+
+    Raises sqlite3.DatabaseError; a file of a newer version is an error too, for its meaning is unknown.
+    """
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise sqlite3.DatabaseError(f"written by a newer mt1bridge (schema {version}, this one knows {VERSION})")
+    while version < VERSION:
+        db.executescript(f"BEGIN IMMEDIATE;{_STEPS[version]}PRAGMA user_version = {version + 1};COMMIT;")
+        version += 1
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Settings of one connection (a commit without fsync survives a killed process)."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA cache_size = -512")
+    db.execute("PRAGMA journal_size_limit = 1048576")

@@ -1,0 +1,296 @@
+"""One SQLite file (or memory): what is written down and what is read back. No decisions about trouble here.
+
+Every write belongs to the transaction that `begin` opens and `commit` ends. Raises sqlite3.Error as it comes:
+`journal.py` decides what that means.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from mt1bridge.journal import codec, schema
+from mt1bridge.model.fact import Entry, Fact, InEffect, Kind
+from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
+from mt1bridge.model.trigger import ChannelId, TriggerId
+
+RECENT = 20  # CONTRACT, section 2, `recent`
+
+
+class Store:
+    """One open database. path: a file name or ":memory:"."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        try:
+            schema.prepare(self.db)
+            schema.migrate(self.db)
+        except BaseException:
+            self.db.close()
+            raise
+        self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
+        self._epochs: dict[int, str] = {}
+        self.note_epochs()
+
+    def close(self) -> None:
+        self.db.close()
+
+    def begin(self) -> None:
+        if not self.db.in_transaction:
+            self.db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        if self.db.in_transaction:
+            self.db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+        self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
+
+    # --- epochs and small things --------------------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, value))
+
+    def last_epoch(self) -> tuple[int, str, int] | None:
+        """(number, journal id, opened at UTC ms) of the newest epoch."""
+        row = self.db.execute("SELECT n, journal, opened_ms FROM epoch ORDER BY n DESC LIMIT 1").fetchone()
+        return (int(row[0]), str(row[1]), int(row[2])) if row else None
+
+    def open_epoch(self, n: int, journal: str, opened_ms: int, reason: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO epoch VALUES(?, ?, ?, ?)", (n, journal, opened_ms, reason))
+        self._epochs[n] = journal
+
+    def note_epochs(self) -> None:
+        self._epochs = dict(self.db.execute("SELECT n, journal FROM epoch").fetchall())
+
+    def raise_n(self, n: int) -> None:
+        """Never give a number below n to a fact."""
+        self._next_n = max(self._next_n, n)
+
+    @property
+    def next_n(self) -> int:
+        return self._next_n
+
+    # --- triggers -----------------------------------------------------------------------------------
+
+    def known(self, ids: Iterable[TriggerId]) -> dict[TriggerId, Known]:
+        found = {}
+        for one in ids:
+            row = self.db.execute(
+                "SELECT reading, in_effect, revision, usable, memory FROM trigger"
+                " WHERE device = ? AND channel = ? AND timestamp = ?",
+                (one.device, one.channel, one.timestamp),
+            ).fetchone()
+            if row:
+                found[one] = codec.known_from_row(one, *row)
+        return found
+
+    def oddities(self, asked: Collection[tuple[ChannelId, str]]) -> set[tuple[ChannelId, str]]:
+        query = "SELECT 1 FROM oddity WHERE device = ? AND channel = ? AND digest = ?"
+        return {(at, d) for at, d in asked if self.db.execute(query, (at.device, at.channel, d)).fetchone()}
+
+    def write(self, learned: Learned, epoch: int) -> int | None:
+        """Write one thing down. Returns the number of its fact, if it has one."""
+        at, n = learned.at, None
+        if learned.oddity is not None:
+            self.db.execute("INSERT OR IGNORE INTO oddity VALUES(?, ?, ?)", (at.device, at.channel, learned.oddity))
+        if learned.fact is not None:
+            n = self._append(learned.fact, epoch)
+        if learned.known is not None:
+            self._keep(learned.known, n, learned)
+        return n
+
+    def _append(self, fact: Fact, epoch: int) -> int:
+        n, self._next_n = self._next_n, self._next_n + 1
+        key = (fact.at.device, fact.at.channel, fact.kind.value)
+        row = self.db.execute(
+            "INSERT INTO counter VALUES(?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
+            " sequence = CASE WHEN epoch = excluded.epoch THEN sequence + 1 ELSE 1 END, epoch = excluded.epoch"
+            " RETURNING sequence",
+            (*key, epoch),
+        ).fetchone()
+        self.db.execute(
+            "INSERT INTO fact VALUES(?, ?, ?, ?, ?, ?, ?, 1)", (n, *key, epoch, row[0], codec.fact_to_text(fact))
+        )
+        return n
+
+    def _keep(self, known: Known, n: int | None, learned: Learned) -> None:
+        first = n if learned.fact is not None and learned.fact.kind is Kind.TRIGGER else None
+        rank = self._rank(known.id, learned.live) if first is not None else None
+        reading = codec.reading_to_text(known.reading) if known.reading is not None else None
+        self.db.execute(
+            "INSERT INTO trigger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " reading = excluded.reading, in_effect = excluded.in_effect, revision = excluded.revision,"
+            " usable = excluded.usable, memory = excluded.memory,"
+            " first = coalesce(first, excluded.first), rank = coalesce(rank, excluded.rank)",
+            (
+                known.id.device, known.id.channel, known.id.timestamp, reading, known.in_effect, known.revision,
+                known.usable, codec.memory_of(known), first, rank,
+            ),
+        )  # fmt: skip
+
+    def _rank(self, trigger: TriggerId, live: bool) -> int:
+        """Newest is the largest timestamp, except that a live impulse always becomes the newest of its device."""
+        row = self.db.execute("SELECT max(top) FROM channel WHERE device = ?", (trigger.device,)).fetchone()
+        top = int(row[0] or 0)
+        rank = max(trigger.timestamp, top + 1) if live else trigger.timestamp
+        if rank > top:
+            self.db.execute(
+                "UPDATE channel SET top = ? WHERE device = ? AND channel = ?", (rank, trigger.device, trigger.channel)
+            )
+        return rank
+
+    def in_effect_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
+        """Triggers in effect with above < timestamp <= upto, oldest first."""
+        rows = self.db.execute(
+            "SELECT timestamp, reading, in_effect, revision, usable, memory FROM trigger"
+            " WHERE device = ? AND channel = ? AND timestamp > ? AND timestamp <= ? AND in_effect = 1"
+            " ORDER BY timestamp LIMIT ?",
+            (at.device, at.channel, above, upto, limit),
+        ).fetchall()
+        return [codec.known_from_row(TriggerId(at.device, at.channel, row[0]), *row[1:]) for row in rows]
+
+    def newest(self, at: ChannelId, limit: int = 1) -> list[InEffect]:
+        """The newest triggers in effect of one channel, newest first."""
+        rows = self.db.execute(
+            "SELECT fact.n, fact.sequence, fact.epoch, fact.kind, fact.body, reading, revision FROM trigger"
+            " JOIN fact ON fact.n = trigger.first"
+            " WHERE trigger.device = ? AND trigger.channel = ? AND in_effect = 1 AND usable = 1"
+            " ORDER BY rank DESC LIMIT ?",
+            (at.device, at.channel, limit),
+        ).fetchall()
+        return [
+            InEffect(
+                Entry(n, sequence, self._epochs[epoch], codec.fact_from_text(at, kind, body)),
+                codec.reading_from_text(reading),
+                revision,
+            )
+            for n, sequence, epoch, kind, body, reading, revision in rows
+        ]
+
+    def recent(self, device: str, channels: Iterable[str]) -> list[InEffect]:
+        """The newest 20 triggers in effect of a device, newest first."""
+        rows: list[tuple[int, str, int]] = []
+        for channel in channels:
+            found = self.db.execute(
+                "SELECT rank, timestamp FROM trigger WHERE device = ? AND channel = ? AND in_effect = 1 AND usable = 1"
+                " ORDER BY rank DESC LIMIT ?",
+                (device, channel, RECENT),
+            )
+            rows += [(int(rank), channel, int(timestamp)) for rank, timestamp in found]
+        rows.sort(reverse=True)
+        wanted: dict[str, int] = {}
+        for _, channel, _ in rows[:RECENT]:
+            wanted[channel] = wanted.get(channel, 0) + 1
+        by_channel = {c: self.newest(ChannelId(device, c), limit) for c, limit in wanted.items()}
+        return [by_channel[channel].pop(0) for _, channel, _ in rows[:RECENT] if by_channel[channel]]
+
+    # --- what the broker owes us an acknowledgement for ---------------------------------------------
+
+    def owed(self, at: ChannelId, after: int, limit: int) -> list[Entry]:
+        rows = self.db.execute(
+            "SELECT n, sequence, epoch, kind, body FROM fact"
+            " WHERE owed = 1 AND device = ? AND channel = ? AND n > ? ORDER BY n LIMIT ?",
+            (at.device, at.channel, after, limit),
+        ).fetchall()
+        return [Entry(n, s, self._epochs[e], codec.fact_from_text(at, kind, body)) for n, s, e, kind, body in rows]
+
+    def owing_channels(self) -> list[tuple[ChannelId, int, int]]:
+        """(channel, how many facts it owes, the first of them)."""
+        rows = self.db.execute("SELECT device, channel, count(*), min(n) FROM fact WHERE owed = 1 GROUP BY 1, 2")
+        return [(ChannelId(device, channel), count, first) for device, channel, count, first in rows]
+
+    def acknowledged(self, entry: Entry) -> None:
+        """The broker has it. Counts what `tally` tells."""
+        self.db.execute("UPDATE fact SET owed = 0 WHERE n = ?", (entry.n,))
+        published, in_effect = _counts(entry.fact)
+        if published or in_effect:
+            self.db.execute(
+                "UPDATE channel SET published = published + ?, in_effect = in_effect + ?"
+                " WHERE device = ? AND channel = ?",
+                (published, in_effect, entry.fact.at.device, entry.fact.at.channel),
+            )
+
+    def told_late(self, entry: Entry, late: bool) -> None:
+        """An impulse was told otherwise than it looked when we learned of it: `last` says what was told."""
+        body = codec.fact_to_text(replace(entry.fact, late_at_birth=late))
+        self.db.execute("UPDATE fact SET body = ? WHERE n = ?", (body, entry.n))
+
+    # --- channels and devices -----------------------------------------------------------------------
+
+    def channels(self) -> list[ChannelMemory]:
+        rows = self.db.execute("SELECT device, channel, memory FROM channel")
+        return [codec.channel_from_text(ChannelId(device, channel), memory) for device, channel, memory in rows]
+
+    def remember(self, memory: ChannelMemory) -> None:
+        self.db.execute(
+            "INSERT INTO channel(device, channel, memory) VALUES(?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET memory = excluded.memory",
+            (memory.at.device, memory.at.channel, codec.channel_to_text(memory)),
+        )
+
+    def tally(self, at: ChannelId) -> Tally:
+        row = self.db.execute(
+            "SELECT published, in_effect FROM channel WHERE device = ? AND channel = ?", (at.device, at.channel)
+        ).fetchone()
+        return Tally(at, *(row or (0, 0)))
+
+    def device_offsets(self) -> dict[str, int]:
+        return dict(self.db.execute("SELECT device, offset_ms FROM device").fetchall())
+
+    def set_device_offset(self, device: str, offset_ms: int) -> None:
+        self.db.execute("INSERT OR REPLACE INTO device VALUES(?, ?)", (device, offset_ms))
+
+    # --- retained topics ----------------------------------------------------------------------------
+
+    def retained(self) -> set[str]:
+        return {topic for (topic,) in self.db.execute("SELECT topic FROM retained")}
+
+    def retain(self, topic: str, keep: bool) -> None:
+        if keep:
+            self.db.execute("INSERT OR IGNORE INTO retained VALUES(?)", (topic,))
+        else:
+            self.db.execute("DELETE FROM retained WHERE topic = ?", (topic,))
+
+    # --- retention ----------------------------------------------------------------------------------
+
+    def prune(self, before_ms: int, limit: int) -> int:
+        """Delete up to `limit` acknowledged messages received before then; the identities stay, so that a later
+        read of old history tells nothing again. What `last` and `recent` show is kept. Returns how many went."""
+        shown: set[int] = set()
+        for device, channel in self.db.execute("SELECT device, channel FROM channel").fetchall():
+            rows = self.db.execute(
+                "SELECT first FROM trigger WHERE device = ? AND channel = ? AND in_effect = 1 AND usable = 1"
+                " ORDER BY rank DESC LIMIT ?",
+                (device, channel, RECENT),
+            )
+            shown.update(first for (first,) in rows if first is not None)
+        gone = []
+        for n, body in self.db.execute(
+            "SELECT n, body FROM fact WHERE owed = 0 ORDER BY n LIMIT ?", (limit + len(shown),)
+        ).fetchall():
+            if codec.fact_from_text(ChannelId("0", "C0"), "trigger", body).received_ms >= before_ms:
+                break
+            if n not in shown:
+                gone.append((n,))
+        self.db.executemany("DELETE FROM fact WHERE n = ?", gone)
+        return len(gone)
+
+    def bytes(self) -> int:
+        pages = int(self.db.execute("PRAGMA page_count").fetchone()[0])
+        return pages * int(self.db.execute("PRAGMA page_size").fetchone()[0])
+
+
+def _counts(fact: Fact) -> tuple[int, int]:
+    """What an acknowledged fact adds to (published, in_effect) of its channel."""
+    if fact.kind is Kind.TRIGGER:
+        return 1, 1
+    if fact.kind is Kind.CORRECTION and fact.previous is not None:
+        return 0, int(fact.in_effect) - int(fact.previous.in_effect)
+    return 0, 0
