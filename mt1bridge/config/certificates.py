@@ -3,11 +3,13 @@
 Importing ssl takes memory, so it happens only where such a file is configured.
 """
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mt1bridge.config.opening import Unreadable, read_regular
 from mt1bridge.config.report import Unfit
+
+LARGEST = 1 << 20  # bytes that are looked at; the system's own CA file has a quarter of that
 
 
 class _Locked(Exception):
@@ -95,7 +97,6 @@ def _content(data: bytes, position: int) -> tuple[bytes, int]:
 
 def _readable(path: Path) -> None:
     try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise Unfit(f"a file, but {path} cannot be read ({os.strerror(error.errno or 0)})", echo=False) from error
+        read_regular(path, LARGEST)
+    except Unreadable as error:
+        raise Unfit(f"a file, but {path} {error.reason}", echo=False) from error

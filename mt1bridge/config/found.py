@@ -13,11 +13,11 @@ class Found:
 
     def __init__(self) -> None:
         self._values: dict[str, object] = {}
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, list[Place]] = {}
 
     def read(self, option: Option[object], text: str, place: Place, report: Report) -> None:
         """Read the text for the option; a later one beats an earlier one."""
-        self._places[option.name] = place
+        self._places.setdefault(option.name, []).append(place)
         self._values.pop(option.name, None)
         try:
             self._values[option.name] = option.read(text)
@@ -26,7 +26,11 @@ class Found:
 
     def begin(self, section: str, place: Place) -> None:
         """Remember where a section begins: what is missing in it is told there."""
-        self._places[section] = place
+        self._places[section] = [place]
+
+    def put(self, option: Option[T], value: T) -> None:
+        """Replace a value that was read by what it comes to."""
+        self._values[option.name] = value
 
     def get(self, option: Option[T]) -> T | None:
         """Return the value given, else the default, else None."""
@@ -46,8 +50,13 @@ class Found:
         return option.name in self._places
 
     def place(self, option: Option[object]) -> Place:
-        """Return where the option was given, else where its section begins."""
-        return self._places.get(option.name) or self._places.get(option.section) or NOWHERE
+        """Return where the option was given (last, if twice), else where its section begins."""
+        return (self.places(option) or self._places.get(option.section) or [NOWHERE])[-1]
 
-    def origins(self) -> dict[str, Place]:
-        return {option.name: self._places[option.name] for option in OPTIONS if self.given(option)}
+    def places(self, option: Option[object]) -> list[Place]:
+        """Return every place that gave the option: the file, then the environment."""
+        return self._places.get(option.name, [])
+
+    def origins(self) -> dict[str, str]:
+        """Return key -> where its value came from, without those that have their default."""
+        return {option.name: str(self.place(option)) for option in OPTIONS if self.given(option)}
