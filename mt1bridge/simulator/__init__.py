@@ -8,7 +8,7 @@ control      `Control`, every verb, also over HTTP at /control/<verb>; made of:
   timing       devices and timekeepers: impulse, renumber, clear, delete, edit, late upload
   trouble      behaviour, faults, tokens, quota, sockets, injections
   reports      accounts and devices; stored, counters, requests
-  load, race   many triggers at a rate; the traffic of an alpine race
+  load         many triggers at a rate;  traffic, race: an alpine race without end
 rest         login, device list, count, history;  damage: their answers as they should not be
 realtime     /devices/info and the upgrade;  session: SockJS and STOMP on one connection
 world        what one simulator consists of; tokens; the way of a push

@@ -10,16 +10,17 @@ from aiohttp import web
 from mt1bridge.simulator.load import Loads
 from mt1bridge.simulator.reports import Reports
 from mt1bridge.simulator.timing import Timing
+from mt1bridge.simulator.traffic import Traffic
 from mt1bridge.simulator.trouble import Trouble
 from mt1bridge.simulator.world import World
 
 
-class Control(Timing, Trouble, Reports, Loads):
+class Control(Timing, Trouble, Reports, Loads, Traffic):
     """All verbs take and return plain JSON values and run at once, in the simulator's loop."""
 
     def __init__(self, world: World) -> None:
         Loads.__init__(self, world)
-        self._world = world
+        Traffic.__init__(self, world)
 
 
 VERBS = frozenset(name for name, _ in inspect.getmembers(Control, inspect.isfunction) if not name.startswith("_"))

@@ -6,7 +6,7 @@ from typing import Any
 from mt1bridge.simulator.behaviour import described
 from mt1bridge.simulator.clock import now_units
 from mt1bridge.simulator.faults import CONNECT_FAULTS, REST_FAULTS
-from mt1bridge.simulator.rows import Window, row_json
+from mt1bridge.simulator.rows import Window, row_json, truth_json
 from mt1bridge.simulator.store import ROLE, Account, Device
 from mt1bridge.simulator.timing import channel_number
 from mt1bridge.simulator.world import World
@@ -65,7 +65,7 @@ class Reports:
         wanted = None if channel is None else channel_number(channel)
         for (name, number), rows in sorted(self._world.store.channels.items()):
             if device in (None, name) and wanted in (None, number):
-                triggers = [{"timestamp": at, **asdict(rows.truths[at])} for at in sorted(rows.truths)]
+                triggers = [truth_json(at, rows.truths[at]) for at in sorted(rows.truths)]
                 entries.append(
                     {
                         "device": name,

@@ -3,7 +3,7 @@
 import random
 from bisect import bisect_left, insort
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mt1bridge.simulator.behaviour import Behaviour
@@ -166,9 +166,19 @@ def window(from_ms: int | None, to_ms: int | None, behaviour: Behaviour, now: in
 
 def row_json(kept: Kept) -> dict[str, Any]:
     """A row for `stored`: plain values, extra fields included."""
-    values = asdict(kept.row)
-    values["extra"] = dict(kept.row.extra)
-    return {**values, "listed": kept.listed, "pushed": kept.pushed, "deleted": kept.deleted}
+    values = {name: getattr(kept.row, name) for name in Row.__slots__}
+    return {
+        **values,
+        "extra": dict(kept.row.extra),
+        "listed": kept.listed,
+        "pushed": kept.pushed,
+        "deleted": kept.deleted,
+    }
+
+
+def truth_json(timestamp: int, truth: Truth) -> dict[str, Any]:
+    """A trigger for `stored`."""
+    return {"timestamp": timestamp, **{name: getattr(truth, name) for name in Truth.__slots__}}
 
 
 def dto(row: Row, behaviour: Behaviour) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""`mt1bridge simulate`: an MT1 server of our own to try against."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLE = """example:
+  mt1bridge simulate --port 8080 --device 231203016 --device 231203037
+  curl -s http://127.0.0.1:8080/control/                     what can be controlled
+  curl -s http://127.0.0.1:8080/control/impulse -d '{"device": "231203016", "channel": 0}'
+  curl -s http://127.0.0.1:8080/control/stored               all that the bridge should have delivered
+
+in the bridge's configuration, point both addresses of the cloud at it:
+  REST http://127.0.0.1:8080, realtime http://127.0.0.1:8080/devices
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run an MT1 server of our own: REST, SockJS and STOMP, with the traffic of an alpine race."
+    parser.epilog = EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="0: chosen by the system (default %(default)s)")
+    parser.add_argument(
+        "--device",
+        type=_device,
+        action="append",
+        metavar="ID",
+        help="digits; repeatable, from start to finish (default 231203016 and 231203037)",
+    )
+    parser.add_argument("--username", default="club", help="of the only account (default %(default)s)")
+    parser.add_argument("--password", default="mt1demo", help="of the only account (default %(default)s)")
+    parser.add_argument("--traffic", choices=("race", "none"), default="race", help="default %(default)s")
+    parser.add_argument(
+        "--speed", type=_speed, default=12.0, help="race faster than life; 12 is a trigger a second (default)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another race (default %(default)s)")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM: serve https with this certificate")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM: its key, if not in the same file")
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="write the URL here when listening")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT: 0. 1 with one line on stderr if that cannot be."""
+    if args.tls_key is not None and args.tls_cert is None:
+        print("mt1bridge simulate: --tls-key needs --tls-cert", file=sys.stderr)
+        return 2
+    try:
+        from mt1bridge.simulator.program import serve
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != "aiohttp":
+            raise
+        print(
+            "mt1bridge simulate: aiohttp is not installed; it comes with: pip install 'mt1bridge[simulate]'",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        serve(args)
+    except OSError as problem:  # also of TLS: ssl.SSLError is one
+        print(f"mt1bridge simulate: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 0 to 65535")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device id: digits only")
+    return text
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return speed
