@@ -40,7 +40,7 @@ class FrameReader:
         data = text.encode("utf-8", "surrogatepass")
         found: list[bytes | Odd] = []
         if self._pending:
-            if _STARTS.match(data.lstrip(_EOLS)) or not data.strip(_EOLS):
+            if _STARTS.match(data.lstrip(_EOLS)) or (not data.strip(_EOLS) and _may_be_whole(self._pending)):
                 found += self.flush()
             else:
                 data, self._pending = self._pending + data, b""
@@ -90,7 +90,7 @@ def _body_end(data: bytes, body_at: int, length: int | None, whole: bool) -> int
     """Where the body ends, or None where more is needed. A content-length that points at no end is not believed."""
     if length is not None:
         claimed = body_at + length
-        if data[claimed : claimed + 1] == b"\0" or claimed == len(data):
+        if data[claimed : claimed + 1] == b"\0" or (claimed == len(data) and not whole):
             return claimed
         if claimed > len(data) and not whole:
             return None
@@ -98,6 +98,12 @@ def _body_end(data: bytes, body_at: int, length: int | None, whole: bool) -> int
     if nul >= 0:
         return nul
     return len(data) if whole else None
+
+
+def _may_be_whole(pending: bytes) -> bool:
+    """Whether nothing but the final NUL is missing, as far as one can tell: line ends after it are heart-beats then."""
+    head_end = _HEAD_END.search(pending)
+    return head_end is not None and _content_length(pending[: head_end.start()]) is None
 
 
 def _frame(head: bytes, body: bytes) -> bytes | Odd:
