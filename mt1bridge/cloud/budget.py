@@ -20,7 +20,7 @@ QUOTA_CAP_S = 900.0
 RETRY_AFTER_CAP_S = 3600.0
 JITTER = 0.2
 REFUSED_PAUSES_S = (60.0, 300.0, 900.0, 3600.0)
-FORGET_REFUSALS_S = 3600.0  # a token that works for an hour after the last refusal ends the series
+FORGET_REFUSALS_S = 3600.0  # calls that still succeed an hour after an accepted login end a series of refusals
 
 _MAX_STEP = 8  # doubling has long reached the cap
 _MAX_REFUSED = 1000
@@ -54,7 +54,7 @@ class Budget:
         self._calls: deque[float] = deque()  # of the last minute
         self._last_login: float | None = None
         self._refused = 0
-        self._refused_at: float | None = None
+        self._accepted_at: float | None = None  # the first accepted login since the last refusal
         self._login_not_before: float | None = None
         self._quota_until: float | None = None
         self._quota_step = 0
@@ -106,24 +106,24 @@ class Budget:
         if not self.in_quota(now):
             self._quota_step = 0
             self._quota_until = None
-        accepted = self._login_not_before is None
-        if accepted and self._refused_at is not None and now.monotonic >= self._refused_at + FORGET_REFUSALS_S:
+        if self._accepted_at is not None and now.monotonic >= self._accepted_at + FORGET_REFUSALS_S:
             self._refused = 0
-            self._refused_at = None
 
     def login_refused(self, now: Now) -> None:
         """A login was refused, or a token fresh from a login was: no login for 1, 5, 15, then 60 minutes."""
         pause_s = REFUSED_PAUSES_S[min(self._refused, len(REFUSED_PAUSES_S) - 1)]
         self._refused = min(self._refused + 1, _MAX_REFUSED)
-        self._refused_at = now.monotonic
+        self._accepted_at = None
         self._login_not_before = now.monotonic + pause_s
 
     def login_accepted(self, now: Now) -> None:
-        """A login worked. The series of refusals ends only by an hour without one (see `succeeded`).
+        """A login worked, which lifts the pause. The series of refusals goes on until the token has proved good.
 
-        A server that takes the password and then refuses every token would otherwise be asked once a minute.
+        A server that takes the password and then refuses the token would otherwise see a login every minute.
         """
         self._login_not_before = None
+        if self._accepted_at is None:
+            self._accepted_at = now.monotonic
         self.succeeded(now)
 
     def memo(self, now: Now) -> BudgetMemo:
@@ -145,7 +145,6 @@ class Budget:
         """
         passed_s = max(now.utc_ms - memo.saved_ms, 0) / 1000
         self._refused = min(max(memo.refused, 0), _MAX_REFUSED)
-        self._refused_at = now.monotonic if self._refused else None
         self._quota_step = min(max(memo.quota_step, 0), _MAX_STEP)
         self._login_not_before = _until(memo.login_not_before_ms, memo, REFUSED_PAUSES_S[-1], passed_s, now)
         self._quota_until = _until(memo.quota_until_ms, memo, RETRY_AFTER_CAP_S * (1 + JITTER), passed_s, now)

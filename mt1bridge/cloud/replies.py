@@ -140,8 +140,9 @@ def read_login(answer: Answer, outcome: Ok) -> Login | Transient:
         return Transient("the login was accepted, but the answer has no authorization header")
     text = answer.token.reveal().strip(" \t")
     note = None
-    if text[:7].lower() == "bearer ":
-        text = text[7:].strip(" ")
+    word, _, rest = text.partition(" ")
+    if word.lower() == "bearer":
+        text = rest.strip(" ")
         note = "the token came with the word Bearer, which is not part of it"
     if not text:
         return Transient("the login was accepted, but the authorization header is empty")
