@@ -50,12 +50,15 @@ class Document:
         return self._lines[mark.line][mark.column :] if mark.line < len(self._lines) else ""
 
 
-def parse(data: bytes, report: Report) -> Document | None:
-    """Return the document, or None after telling the report why there is none."""
+def parse(data: bytes, report: Report, in_python: bool = False) -> Document | None:
+    """Return the document, or None after telling the report why there is none.
+
+    in_python: do without libyaml, as where PyYAML was built without it.
+    """
     text = _decode(data, report)
     if text is None:
         return None
-    loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: type[yaml.SafeLoader] = yaml.SafeLoader if in_python else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
     try:
         if not _within_limits(text, loader, report):
@@ -73,12 +76,12 @@ def place_of(node: Node) -> Place:
 
 def is_null(node: Node) -> bool:
     """Whether the value is left empty, or is ~ or null without quotes."""
-    return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == "tag:yaml.org,2002:null"
+    return _is_plain(node) and node.tag == "tag:yaml.org,2002:null"
 
 
 def is_truth_word(node: Node) -> bool:
     """Whether YAML 1.1 takes the text for true or false: yes, no, on, off, true, false without quotes."""
-    return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == "tag:yaml.org,2002:bool"
+    return _is_plain(node) and node.tag == "tag:yaml.org,2002:bool"
 
 
 def is_word_within_braces(mapping: Node, value: Node) -> bool:
@@ -89,8 +92,7 @@ def is_word_within_braces(mapping: Node, value: Node) -> bool:
 
 def is_cut_by_comment(node: Node, document: Document) -> bool:
     """Whether a text without quotes is followed by a comment that might have been meant as a part of it."""
-    plain = isinstance(node, yaml.ScalarNode) and node.style is None
-    return plain and document.rest_of_line(node).lstrip().startswith("#")
+    return _is_plain(node) and document.rest_of_line(node).lstrip().startswith("#")
 
 
 def scalar(node: Node) -> str | None:
@@ -137,6 +139,11 @@ def secrets(root: Node | None) -> Iterator[str]:
                 todo.extend(member)
             else:
                 todo.append(member)
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether the value is a scalar without quotes: its style is None, or "" where libyaml read it."""
+    return isinstance(node, yaml.ScalarNode) and not node.style
 
 
 def _decode(data: bytes, report: Report) -> str | None:
