@@ -5,9 +5,11 @@ errors (model/errors.py); `main` alone turns them into text and an exit code.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import MappingProxyType
 from typing import NoReturn, Protocol, cast
@@ -30,8 +32,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "version": "show the version of mt1bridge and what it runs on",
     }
 )
-# Libraries that a plain installation does not bring -> the extra that does (setup.cfg).
-EXTRAS: Mapping[str, str] = MappingProxyType({"aiohttp": "simulate", "amqtt": "demo"})
+# What a command needs beyond a plain installation; the extra that brings it bears the command's name (setup.cfg).
+EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType({"simulate": ("aiohttp",), "demo": ("aiohttp", "amqtt")})
 
 
 class Command(Protocol):
@@ -47,10 +49,11 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 fine, 1 failed, 2 wrong usage, 78 faulty configuration."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end us
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
+        return _flushed(code)
     except ConfigurationError as error:
         _say(*(f"warning: {warning}" for warning in error.warnings), str(error))
         return error.exit_code
@@ -63,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered would raise again when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
 
 
@@ -115,8 +117,8 @@ def _run(argv: list[str]) -> int:
         return command.run(args)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library in EXTRAS:
-            raise MissingExtraError(library, EXTRAS[library]) from error
+        if library in EXTRAS.get(chosen, ()):
+            raise MissingExtraError(library, extra=chosen) from error
         raise
 
 
@@ -153,12 +155,28 @@ def _meant(word: str) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def _flushed(code: int) -> int:
+    """Return the code if all output could be written, else 1."""
+    try:
+        if sys.stdout is not None:  # None where standard output was closed before we began
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        _say(f"mt1bridge: the output cannot be written: {error.strerror}")
+        return 1
+    return code
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: it would raise again when Python flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(*texts: str) -> None:
-    """Print to standard error what fits its encoding; nobody there to read it is no error."""
-    encoding = sys.stderr.encoding or "utf-8"
-    for text in texts:
-        if text:
-            try:
-                print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
-            except BrokenPipeError:
-                return
+    """Print to standard error; nobody there to read it is no error."""
+    with suppress(BrokenPipeError):
+        for text in texts:
+            if text and sys.stderr is not None:
+                print(text, file=sys.stderr)
