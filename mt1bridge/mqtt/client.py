@@ -1,0 +1,69 @@
+"""What a connection needs of an MQTT library, and what both tell each other."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mt1bridge.model.broker import Publication
+from mt1bridge.mqtt.ending import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds. answer: from dialling to CONNACK, and again for SUBACK. farewell: to get DISCONNECT out.
+
+    keepalive: what we ask for; silence of 1.5 times the agreed one ends the connection, as it does at the broker
+    (MQTT 5, section 3.1.2.10).
+    """
+
+    answer_s: float = 10.0
+    keepalive_s: int = 30
+    farewell_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connack:
+    """What a CONNACK that says yes says. receive_maximum, maximum_packet_size: None where not announced."""
+
+    receive_maximum: int | None
+    maximum_packet_size: int | None
+    maximum_qos: int
+    retain_available: bool
+
+
+class Client(Protocol):
+    """What a connection needs of an MQTT library. Only `abandon` may be called while another call is under way."""
+
+    def connect(self) -> None:
+        """Dial, TLS, WebSocket, CONNECT: blocks, raises what went wrong."""
+
+    def abandon(self) -> None:
+        """Make a `connect` that is under way fail; once this returns, it sends nothing any more."""
+
+    def close(self) -> None: ...
+
+    def fileno(self) -> int | None:
+        """Return the socket's number, None once it is closed."""
+
+    def buffered(self) -> bool:
+        """Say whether bytes were read from the socket that the library has not seen yet."""
+
+    def wants_write(self) -> bool: ...
+
+    def read(self) -> None: ...
+
+    def write(self) -> None: ...
+
+    def tend(self) -> None:
+        """Send a PINGREQ if it is time."""
+
+    def keepalive_s(self) -> int:
+        """Return the keep alive in force: ours or the broker's, 0 for none."""
+
+    def publish(self, message: Publication, properties: bytes) -> int | None:
+        """Send with QoS 1 and return the packet identifier; None if the connection is gone."""
+
+    def subscribe(self, filters: tuple[str, ...]) -> int | None: ...
+
+    def disconnect(self) -> None: ...
+
+    def failure(self) -> Failure: ...
