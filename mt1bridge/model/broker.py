@@ -36,7 +36,7 @@ class OpenBroker:
     """
 
     connection: int
-    will: Publication
+    will: Publication | None
     subscriptions: tuple[str, ...]
     protocol: int  # 5 or 4 (MQTT 3.1.1)
 

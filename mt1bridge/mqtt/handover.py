@@ -1,0 +1,187 @@
+"""Which message goes to the broker next, and which ones it has not acknowledged. Pure.
+
+Facts of a channel go in the order of learning; channels take turns; retained topics get a share of the window so that
+a long backlog does not hide the state; replays wait until nothing else does (CONTRACT, sections 1 and 6).
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from mt1bridge.model.broker import Publication
+from mt1bridge.model.fact import Entry
+from mt1bridge.model.trigger import ChannelId
+
+WINDOW = 100
+CATCHING_UP = 20
+MANY = 200  # owed facts from which on we are catching up
+CHUNK = 20  # facts read from the journal at a time
+EVERY = 8  # after so many facts, one retained topic may go
+
+REFUSED = 0x80  # PUBACK reasons from here on are no delivery
+TOO_LARGE = 0x95
+TOO_LARGE_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """What a token stands for: a fact, a retained topic's slot, or something sent once (event, response, replay)."""
+
+    entry: Entry | None = None
+    slot: str | None = None
+    topic: str | None = None
+    handed_at: float = 0.0
+    retained_empty: bool = False
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One channel's facts. after: the last one handed over on this connection."""
+
+    owed: int
+    after: int = 0
+    ready: deque[Entry] = field(default_factory=deque)
+
+
+class Handover:
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[ChannelId, _Lane] = OrderedDict()
+        self._in_flight: dict[int, InFlight] = {}
+        self._once: deque[Publication] = deque()
+        self._replay: deque[Publication] = deque()
+        self._token = 0
+        self._connection = 0
+        self._window = 0
+        self._facts_in_a_row = 0
+        self._too_large: dict[int, int] = {}
+
+    # --- connection ---------------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> int:
+        return self._connection
+
+    def opened(self, connection: int, receive_maximum: int | None, owed: dict[ChannelId, int]) -> None:
+        """The broker is ready: everything that is owed is handed over again, from its first message on."""
+        self._connection = connection
+        self._window = min(WINDOW, receive_maximum or WINDOW)
+        self._in_flight.clear()
+        self._lanes = OrderedDict((at, _Lane(count)) for at, count in owed.items())
+
+    def closed(self) -> None:
+        """What was in flight counts as not delivered; events, being news of the moment, are not kept."""
+        self._connection = self._window = 0
+        self._in_flight.clear()
+        self._lanes.clear()
+        self._once.clear()
+        self._replay.clear()
+
+    # --- what is there to do ------------------------------------------------------------------------
+
+    def owes(self, at: ChannelId, facts: int) -> None:
+        """The journal took new facts of a channel."""
+        if self._connection:
+            lane = self._lanes.setdefault(at, _Lane(0))
+            lane.owed += facts
+
+    def tell(self, publication: Publication) -> None:
+        """Something to be sent once: an event or a response. Dropped without a connection."""
+        if self._connection and len(self._once) < 1_000:
+            self._once.append(publication)
+
+    def replay(self, publications: list[Publication]) -> None:
+        self._replay.extend(publications)
+
+    def replaying(self) -> int:
+        return len(self._replay)
+
+    def backlog(self) -> int:
+        return sum(lane.owed for lane in self._lanes.values())
+
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    def oldest(self) -> float | None:
+        """Monotonic second when the oldest unacknowledged message was handed over."""
+        first = next(iter(self._in_flight.values()), None)
+        return first.handed_at if first else None
+
+    def room(self) -> bool:
+        window = min(self._window, CATCHING_UP) if self.backlog() > MANY else self._window
+        return len(self._in_flight) < window
+
+    def next_once(self) -> Publication | None:
+        return self._once.popleft() if self._once else None
+
+    def state_turn(self) -> bool:
+        """Whether a retained topic may go before the next fact."""
+        return self._facts_in_a_row >= EVERY or not any(self._waiting(lane) for lane in self._lanes.values())
+
+    def next_lane(self) -> tuple[ChannelId, int] | None:
+        """(channel, after): whose turn it is, and after which number its next fact comes."""
+        for at, lane in self._lanes.items():
+            if self._waiting(lane):
+                return at, lane.after
+        return None
+
+    def next_ready(self, at: ChannelId) -> Entry | None:
+        """A fact that was read from the journal before and waits to go."""
+        lane = self._lanes[at]
+        return lane.ready[0] if lane.ready else None
+
+    def filled(self, at: ChannelId, entries: list[Entry]) -> None:
+        """What the journal owes for this channel after the number last asked for; empty: nothing more."""
+        lane = self._lanes[at]
+        lane.ready.extend(entries)
+        if entries:
+            lane.after = entries[-1].n
+        else:
+            lane.owed = self._unacknowledged(at)
+
+    def next_replay(self) -> Publication | None:
+        return self._replay.popleft() if self._replay else None
+
+    # --- hand-over and acknowledgement --------------------------------------------------------------
+
+    def handed(self, what: InFlight) -> int:
+        """Note that it goes now. Returns its token."""
+        self._token += 1
+        self._in_flight[self._token] = what
+        if what.entry is not None:
+            lane = self._lanes[what.entry.fact.at]
+            lane.ready.popleft()
+            self._lanes.move_to_end(what.entry.fact.at)
+            self._facts_in_a_row += 1
+        elif what.slot is not None:
+            self._facts_in_a_row = 0
+        return self._token
+
+    def acknowledged(self, connection: int, token: int) -> InFlight | None:
+        """What the broker acknowledged; None for an old connection."""
+        if connection != self._connection:
+            return None
+        what = self._in_flight.pop(token, None)
+        if what is not None and what.entry is not None:
+            lane = self._lanes.get(what.entry.fact.at)
+            if lane is not None:
+                lane.owed = max(0, lane.owed - 1)
+                if not lane.owed and not lane.ready:
+                    del self._lanes[what.entry.fact.at]
+        return what
+
+    def too_large(self, entry: Entry) -> bool:
+        """A broker refused this one for its size. True after the third time: it is to be left, the rest flows."""
+        tries = self._too_large.get(entry.n, 0) + 1
+        self._too_large[entry.n] = tries
+        if tries < TOO_LARGE_TRIES:
+            return False
+        del self._too_large[entry.n]
+        return True
+
+    def _waiting(self, lane: _Lane) -> bool:
+        return bool(lane.ready) or lane.owed > self._lane_in_flight(lane)
+
+    def _lane_in_flight(self, lane: _Lane) -> int:
+        return sum(1 for what in self._in_flight.values() if what.entry and self._lanes.get(what.entry.fact.at) is lane)
+
+    def _unacknowledged(self, at: ChannelId) -> int:
+        return sum(1 for what in self._in_flight.values() if what.entry and what.entry.fact.at == at)

@@ -1,0 +1,84 @@
+"""The retained topics: which are out of date, and which goes next. Pure.
+
+A topic is handed over again only when the broker has acknowledged it, and not more often than its gap allows: what
+changes in between is told once, in its newest form.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mt1bridge.model.broker import Publication
+
+Render = Callable[[], list[Publication]]
+
+
+@dataclass(slots=True)
+class _Slot:
+    render: Render
+    gap_s: float
+    dirty: bool = True
+    in_flight: int = 0
+    sent_at: float = float("-inf")
+
+
+class Board:
+    """Slots by key; a slot renders one or several retained publications at hand-over."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, _Slot] = {}
+        self._dirty: dict[str, None] = {}
+
+    def put(self, key: str, render: Render, gap_s: float = 0.0) -> None:
+        """Add a slot, or give it a new content; it is out of date from now on."""
+        slot = self._slots.get(key)
+        if slot is None:
+            self._slots[key] = _Slot(render, gap_s)
+        else:
+            slot.render = render
+        self.touch(key)
+
+    def touch(self, key: str) -> None:
+        if key in self._slots:
+            self._slots[key].dirty = True
+            self._dirty[key] = None
+
+    def drop(self, key: str) -> None:
+        self._slots.pop(key, None)
+        self._dirty.pop(key, None)
+
+    def keys(self) -> list[str]:
+        return list(self._slots)
+
+    def all_again(self, first: Iterable[str]) -> None:
+        """A new connection: everything is to be sent, `first` before the rest."""
+        self._dirty.clear()
+        for slot in self._slots.values():
+            slot.in_flight, slot.sent_at = 0, float("-inf")
+        for key in [*(key for key in first if key in self._slots), *self._slots]:
+            self.touch(key)
+
+    def next(self, now: float) -> str | None:
+        """The key of the slot that may go now, or None."""
+        for key in self._dirty:
+            slot = self._slots[key]
+            if not slot.in_flight and now - slot.sent_at >= slot.gap_s:
+                return key
+        return None
+
+    def next_due(self) -> float:
+        """Monotonic second when a waiting slot may go; infinity if none waits for time."""
+        waiting = [s.sent_at + s.gap_s for s in (self._slots[key] for key in self._dirty) if not s.in_flight]
+        return min(waiting, default=float("inf"))
+
+    def take(self, key: str, now: float) -> list[Publication]:
+        """Render a slot for hand-over."""
+        slot = self._slots[key]
+        self._dirty.pop(key, None)
+        publications = slot.render()
+        slot.dirty, slot.sent_at, slot.in_flight = False, now, len(publications)
+        return publications
+
+    def acknowledged(self, key: str) -> None:
+        slot = self._slots.get(key)
+        if slot is not None and slot.in_flight:
+            slot.in_flight -= 1

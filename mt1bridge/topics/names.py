@@ -1,0 +1,75 @@
+"""Names of topics, CONTRACT section 2. Pure. Names that users give never enter a topic."""
+
+from dataclasses import dataclass
+
+from mt1bridge.model.fact import Kind
+from mt1bridge.model.trigger import ChannelId
+
+SCALARS = ("start_number", "time", "time_of_day", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """All topics below one base topic."""
+
+    base: str
+
+    @property
+    def state(self) -> str:
+        return f"{self.base}/bridge/state"
+
+    @property
+    def upstream(self) -> str:
+        return f"{self.base}/bridge/upstream"
+
+    @property
+    def info(self) -> str:
+        return f"{self.base}/bridge/info"
+
+    @property
+    def health(self) -> str:
+        return f"{self.base}/bridge/health"
+
+    @property
+    def event(self) -> str:
+        return f"{self.base}/bridge/event"
+
+    @property
+    def requests(self) -> str:
+        return f"{self.base}/bridge/request/+"
+
+    def request_verb(self, topic: str) -> str | None:
+        """The verb of a request topic, None for any other topic."""
+        head = f"{self.base}/bridge/request/"
+        verb = topic.removeprefix(head)
+        return verb if verb != topic and verb and "/" not in verb else None
+
+    def response(self, verb: str) -> str:
+        return f"{self.base}/bridge/response/{verb}"
+
+    def replay(self, transaction: str) -> str:
+        return f"{self.base}/bridge/replay/{transaction}"
+
+    def alert(self, name: str) -> str:
+        return f"{self.base}/bridge/alert/{name}"
+
+    def device_info(self, device: str) -> str:
+        return f"{self.base}/device/{device}/info"
+
+    def availability(self, device: str) -> str:
+        return f"{self.base}/device/{device}/availability"
+
+    def recent(self, device: str) -> str:
+        return f"{self.base}/device/{device}/recent"
+
+    def fact(self, at: ChannelId, kind: Kind) -> str:
+        return f"{self.base}/device/{at.device}/{at.channel}/{kind.value}"
+
+    def last(self, at: ChannelId) -> str:
+        return f"{self.base}/device/{at.device}/{at.channel}/last"
+
+    def tally(self, at: ChannelId) -> str:
+        return f"{self.base}/device/{at.device}/{at.channel}/tally"
+
+    def value(self, at: ChannelId, field: str) -> str:
+        return f"{self.base}/device/{at.device}/{at.channel}/value/{field}"
