@@ -53,6 +53,7 @@ class Budget:
         self._rand = rand
         self._calls: deque[float] = deque()  # of the last minute
         self._last_login: float | None = None
+        self._login_before: float | None = None
         self._refused = 0
         self._accepted_at: float | None = None  # the first accepted login since the last refusal
         self._login_not_before: float | None = None
@@ -81,7 +82,11 @@ class Budget:
             self._calls.popleft()
         self._calls.append(now.monotonic)
         if login:
-            self._last_login = now.monotonic
+            self._login_before, self._last_login = self._last_login, now.monotonic
+
+    def login_unsent(self) -> None:
+        """The login that was made never left: no name, no connection, no trust. It does not count."""
+        self._last_login = self._login_before
 
     def quota_hit(self, now: Now, retry_after_s: float | None) -> None:
         """A call was answered with the quota's refusal: no REST at all for a while, longer each time in a row.

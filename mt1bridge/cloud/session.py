@@ -1,0 +1,534 @@
+"""The session with the MT1 server: login, token, device list, one call at a time, the subscription. Pure.
+
+MT1-API sections 2 to 5 say how the server behaves; CONTRACT section 4 names the states.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from urllib.parse import quote
+
+from mt1bridge.cloud import replies, subscription
+from mt1bridge.cloud.budget import Budget, BudgetMemo
+from mt1bridge.cloud.decode import decode_history_row, decode_push
+from mt1bridge.cloud.subscription import Subscription, SubscriptionLost, SubscriptionStands, TokenDoubted
+from mt1bridge.model.clock import Now
+from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
+from mt1bridge.model.secret import Secret
+from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
+from mt1bridge.model.trigger import ChannelId, Malformed, Seen
+from mt1bridge.model.upstream import (
+    Answer,
+    Call,
+    CloseLink,
+    LinkConnected,
+    LinkLost,
+    LinkMessage,
+    LinkOddity,
+    LinkSubscribed,
+    Method,
+    NoAnswer,
+    OpenLink,
+    Trouble,
+)
+from mt1bridge.runtime.backoff import Backoff, Pace
+
+LIST_EVERY_S = 3600.0
+POLL_AFTER_S = 15.0
+UNSENT = {Trouble.DNS, Trouble.REFUSED, Trouble.TLS, Trouble.PROXY}
+NO_WEBSOCKET = {Trouble.UPGRADE, Trouble.PROXY}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptToken:
+    """What is kept over a restart (file mode 0600). obtained_ms: UTC ms."""
+
+    username: str
+    token: Secret
+    account: str
+    obtained_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepToken:
+    """Write the token down; None: forget it."""
+
+    kept: KeptToken | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepBudget:
+    memo: BudgetMemo
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """Sightings of one pushed message, in their order."""
+
+    seen: tuple[Seen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesListed:
+    devices: tuple[Device, ...]
+
+
+class Purpose(Enum):
+    LOGIN = "login"
+    VERIFY = "verify"
+    LIST = "list"
+    WANT = "want"
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    call: Call
+    purpose: Purpose
+    wanted: Wanted | None
+    asked_ms: int
+    again: bool = False  # repeated after a login
+
+
+Outcome = (
+    OpenLink
+    | CloseLink
+    | Call
+    | KeepToken
+    | KeepBudget
+    | Pushed
+    | Found
+    | DevicesListed
+    | SubscriptionStands
+    | SubscriptionLost
+    | Note
+    | AlertRaised
+    | AlertOver
+)
+
+
+class CloudSession:
+    """devices: the configured ones, or None for all of the account."""
+
+    def __init__(
+        self,
+        username: str,
+        password: Secret,
+        devices: tuple[str, ...] | None,
+        budget: Budget,
+        rand: Callable[[], float],
+    ) -> None:
+        self._username = username
+        self._password = password
+        self._configured = devices
+        self._budget = budget
+        self.subscription = Subscription(rand)
+        self._rest_backoff = Backoff(Pace(2.0, 60.0), rand, forget_after_s=0.0)
+        self._rest_try_at = 0.0
+        self._kept: KeptToken | None = None
+        self._proven = False  # the token was accepted by a call since it was obtained
+        self._in_flight: _InFlight | None = None
+        self._calls = 0
+        self._repeat: _InFlight | None = None
+        self._verify = False
+        self._doubtful: _InFlight | None = None  # refused again with a fresh token
+        self._refused_paths: set[str] = set()
+        self._list_at = 0.0
+        self._listed: tuple[str, ...] | None = None
+        self._refused_devices: frozenset[str] = frozenset()
+        self._stopping = False
+        self._quota_told = False
+        self.login_refused: str | None = None
+        self.rest_works: bool | None = None
+        self.rest_trouble = ""
+        self.logins = 0
+        self.calls = 0
+
+    # --- what people ask ----------------------------------------------------------------------------
+
+    @property
+    def account(self) -> str | None:
+        return self._kept.account if self._kept else None
+
+    @property
+    def token_obtained_ms(self) -> int | None:
+        return self._kept.obtained_ms if self._kept else None
+
+    @property
+    def devices(self) -> tuple[str, ...] | None:
+        """Our devices; None while the account's list is not known yet."""
+        return self._configured if self._configured is not None else self._listed
+
+    @property
+    def has_token(self) -> bool:
+        return self._kept is not None
+
+    def in_quota(self, now: Now) -> bool:
+        return self._budget.in_quota(now)
+
+    def next_try(self, now: Now) -> float:
+        """Monotonic second of the next try to get further, for people."""
+        if self._kept is None:
+            return max(self._budget.next_at(now, login=True), self._rest_try_at)
+        if not self.subscription.subscribed:
+            return self.subscription.try_at
+        return max(self._budget.next_at(now, login=False), self._rest_try_at)
+
+    def polling(self, now: Now) -> bool:
+        """No push to be had, but REST works."""
+        if self.subscription.subscribed or not self.rest_works or self._kept is None:
+            return False
+        if self.subscription.trouble in NO_WEBSOCKET:
+            return True
+        return self.subscription.lost_since is not None and now.monotonic - self.subscription.lost_since > POLL_AFTER_S
+
+    def memo(self, now: Now) -> BudgetMemo:
+        return self._budget.memo(now)
+
+    # --- orders from outside ------------------------------------------------------------------------
+
+    def restore(self, kept: KeptToken | None, memo: BudgetMemo | None, now: Now) -> None:
+        if kept is not None and kept.username == self._username:
+            self._kept = kept
+        if memo is not None:
+            self._budget.restore(memo, now)
+        self.subscription.lost_since = now.monotonic
+        self._list_at = now.monotonic
+
+    def reconfigure(
+        self, username: str, password: Secret, devices: tuple[str, ...] | None, calls_per_minute: int, now: Now
+    ) -> list[Outcome]:
+        """New settings. Other credentials mean another session; other devices a renewed subscription."""
+        outcomes: list[Outcome] = []
+        self._budget.calls_per_minute = calls_per_minute
+        if username != self._username:
+            self._kept = None
+            self._listed = None
+            outcomes.append(KeepToken(None))
+        if (username, password) != (self._username, self._password):
+            self.login_refused = None
+        self._username, self._password = username, password
+        if devices is None and self._configured is not None:
+            self._list_at = now.monotonic
+        self._configured = devices
+        return outcomes
+
+    def refused_devices(self, devices: frozenset[str]) -> None:
+        """Devices that REST refuses: not subscribed to until they are accepted."""
+        self._refused_devices = devices
+
+    def full_round(self) -> None:
+        self.subscription.retry_refused()
+
+    def stop(self) -> list[Outcome]:
+        self._stopping = True
+        return [outcome for one in self.subscription.stop() for outcome in self._link_outcome(one)]
+
+    # --- time passes --------------------------------------------------------------------------------
+
+    def tick(self, now: Now) -> list[Outcome]:
+        if self._stopping:
+            return []
+        token = self._kept.token if self._kept else None
+        devices = tuple(d for d in self.devices or () if d not in self._refused_devices)
+        outcomes: list[Outcome] = []
+        for one in self.subscription.tick(now, token, devices):
+            outcomes += self._link_outcome(one)
+        if self._in_flight is None:
+            outcomes += self._own_call(now)
+        return outcomes
+
+    def next_due(self, now: Now) -> float:
+        """Monotonic second when tick has something to do, but for the wants of others."""
+        due = self.subscription.next_due() if self._kept else float("inf")
+        if self._in_flight is None and (purpose := self._own_purpose(now)) is not None:
+            at = max(self._budget.next_at(now, login=purpose is Purpose.LOGIN), self._rest_try_at)
+            due = min(due, at)
+        elif self._in_flight is None:
+            due = min(due, self._list_at)
+        return due
+
+    def free_at(self, now: Now) -> float:
+        """Monotonic second from which a wanted count or page may be asked; infinity while that is not to be had."""
+        if self._in_flight is not None or self._kept is None or self._stopping or self._own_purpose(now) is not None:
+            return float("inf")
+        return max(self._budget.next_at(now, login=False), self._rest_try_at)
+
+    def ask(self, wanted: Wanted, now: Now) -> list[Outcome]:
+        """Ask for a count or a page now; only when `free_at` has come."""
+        assert self._kept is not None
+        at = wanted.at
+        path = f"/mt1/api/devices/{at.device}/channel/{at.channel[1:]}/trigger"
+        if isinstance(wanted, CountWanted):
+            return [self._call(Purpose.WANT, Method.GET, f"{path}/count", {}, now, wanted)]
+        query = {"limit": str(wanted.limit), "offset": str(wanted.offset), "timestampTo_ms": str(wanted.to_ms)}
+        if wanted.from_ms is not None:
+            query["timestampFrom_ms"] = str(wanted.from_ms)
+        return [self._call(Purpose.WANT, Method.GET, path, query, now, wanted)]
+
+    def _own_purpose(self, now: Now) -> Purpose | None:
+        if self._kept is None:
+            return Purpose.LOGIN
+        if self._verify:
+            return Purpose.VERIFY
+        if self._repeat is not None:
+            return self._repeat.purpose
+        if now.monotonic >= self._list_at:
+            return Purpose.LIST
+        return None
+
+    def _own_call(self, now: Now) -> list[Outcome]:
+        purpose = self._own_purpose(now)
+        if purpose is None:
+            return []
+        login = purpose is Purpose.LOGIN
+        if now.monotonic < max(self._budget.next_at(now, login=login), self._rest_try_at):
+            return []
+        if login:
+            call = self._call(purpose, Method.POST, "/mt1/api/user/login", {}, now, None)
+            return [KeepBudget(self._budget.memo(now)), call]
+        if self._repeat is not None and not self._verify:
+            repeat, self._repeat = self._repeat, None
+            call = self._call(
+                repeat.purpose, repeat.call.method, repeat.call.path, dict(repeat.call.query), now, repeat.wanted, True
+            )
+            return [call]
+        if purpose is Purpose.VERIFY:
+            return [self._call(purpose, Method.GET, "/mt1/api/user/current", {}, now, None)]
+        assert self._kept is not None
+        self._list_at = now.monotonic + LIST_EVERY_S
+        return [
+            self._call(
+                purpose, Method.GET, f"/mt1/api/user/{quote(self._kept.account, safe='')}/devices", {}, now, None
+            )
+        ]
+
+    def _call(
+        self,
+        purpose: Purpose,
+        method: Method,
+        path: str,
+        query: dict[str, str],
+        now: Now,
+        wanted: Wanted | None,
+        again: bool = False,
+    ) -> Call:
+        self._calls += 1
+        self.calls += 1
+        login = (self._username, self._password) if purpose is Purpose.LOGIN else None
+        token = self._kept.token if self._kept and purpose is not Purpose.LOGIN else None
+        call = Call(self._calls, method, path, query, login, token)
+        self._budget.made(now, login=purpose is Purpose.LOGIN)
+        self._in_flight = _InFlight(call, purpose, wanted, now.utc_ms, again)
+        return call
+
+    # --- what comes from the link -------------------------------------------------------------------
+
+    def link_event(
+        self, event: LinkConnected | LinkSubscribed | LinkMessage | LinkOddity | LinkLost, now: Now
+    ) -> list[Outcome]:
+        if isinstance(event, LinkMessage):
+            if not self.subscription.owns(event.link):
+                return []
+            return [Pushed(tuple(decode_push(event.body, _device_of(event.destination))))]
+        if isinstance(event, LinkOddity):
+            return [Pushed((Malformed(None, event.raw, event.reason),))]
+        if isinstance(event, LinkConnected):
+            self.subscription.connected_now(event)
+            return []
+        found = (
+            self.subscription.subscribed_now(event, now)
+            if isinstance(event, LinkSubscribed)
+            else self.subscription.lost(event, now)
+        )
+        return [outcome for one in found for outcome in self._link_outcome(one)]
+
+    def _link_outcome(self, outcome: subscription.Outcome) -> list[Outcome]:
+        if isinstance(outcome, TokenDoubted):
+            self._verify = True
+            return []
+        return [outcome]
+
+    # --- what comes from REST -----------------------------------------------------------------------
+
+    def rest_event(self, event: Answer | NoAnswer, now: Now) -> list[Outcome]:
+        flight = self._in_flight
+        if flight is None or event.call != flight.call.call:
+            return []
+        self._in_flight = None
+        outcome = replies.judge(event, now.utc_ms)
+        if isinstance(outcome, replies.QuotaExceeded):
+            return self._quota(outcome, flight, now)
+        if isinstance(outcome, replies.Transient):
+            return self._transient(outcome, flight, now)
+        self._rest_backoff.well(now.monotonic)
+        outcomes = self._rest_is_back()
+        if flight.purpose is Purpose.LOGIN:
+            return outcomes + self._logged_in(event, outcome, now)
+        if isinstance(outcome, replies.AuthRefused):
+            return outcomes + self._token_refused(outcome, flight, now)
+        self._budget.succeeded(now)
+        if not self._proven:
+            self._proven = True
+        if flight.purpose is Purpose.VERIFY:
+            return outcomes + self._verified()
+        if isinstance(outcome, replies.Refused):
+            return outcomes + self._path_refused(outcome.text, flight)
+        return outcomes + self._ok(outcome, flight)
+
+    def _rest_is_back(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        if self.rest_works is False:
+            outcomes.append(Note("rest_restored", "info"))
+        self.rest_works, self.rest_trouble, self._rest_try_at = True, "", 0.0
+        if self._quota_told:
+            self._quota_told = False
+            outcomes += [AlertOver("quota"), Note("quota_over", "info", public=True)]
+        return outcomes
+
+    def _quota(self, outcome: replies.QuotaExceeded, flight: _InFlight, now: Now) -> list[Outcome]:
+        self._budget.quota_hit(now, outcome.retry_after_s)
+        self.rest_works = True
+        memo = self._budget.memo(now)
+        pause_s = ((memo.quota_until_ms or now.utc_ms) - now.utc_ms) / 1000
+        facts: dict[str, object] = {"pause_s": round(pause_s), "text": outcome.text}
+        text = "The MT1 server's call quota is used up; no REST call is made until it is over. Push goes on."
+        self._quota_told = True
+        return [
+            KeepBudget(memo),
+            Note("quota_hit", "warning", facts, public=True),
+            AlertRaised("quota", text, facts),
+            *self._not_now(flight, outcome.text),
+        ]
+
+    def _transient(self, outcome: replies.Transient, flight: _InFlight, now: Now) -> list[Outcome]:
+        delay = self._rest_backoff.failed(now.monotonic)
+        self._rest_try_at = now.monotonic + delay
+        outcomes: list[Outcome] = []
+        if flight.purpose is Purpose.LOGIN and outcome.trouble in UNSENT:
+            self._budget.login_unsent()
+            outcomes.append(KeepBudget(self._budget.memo(now)))
+        facts: dict[str, object] = {"text": outcome.text, "retry_in_s": round(delay, 1)}
+        told = self.rest_works is False
+        outcomes.append(Note("rest_failed", "debug" if told else "warning", facts))
+        self.rest_works, self.rest_trouble = False, outcome.text
+        if flight.again:
+            self._repeat = flight
+        return outcomes + self._not_now(flight, outcome.text)
+
+    def _not_now(self, flight: _InFlight, text: str) -> list[Outcome]:
+        if flight.purpose is Purpose.LIST:
+            self._list_at = 0.0
+        if flight.wanted is None:
+            return []
+        return [WantFailed(flight.wanted, Failure.TRANSIENT, text)]
+
+    def _logged_in(self, event: Answer | NoAnswer, outcome: replies.Outcome, now: Now) -> list[Outcome]:
+        if not isinstance(outcome, replies.Ok):
+            return self._login_refused(outcome.text, now)
+        assert isinstance(event, Answer)  # an Ok is judged from an answer
+        login = replies.read_login(event, outcome)
+        if isinstance(login, replies.Transient):
+            self._rest_try_at = now.monotonic + self._rest_backoff.failed(now.monotonic)
+            self.rest_works, self.rest_trouble = False, login.text
+            return [Note("rest_failed", "warning", {"text": login.text})]
+        if not login.account.may_time:
+            text = f"the account lacks the role {replies.ROLE}: enable the Timekeeper feature in ALGE-Results"
+            return self._login_refused(text, now)
+        self._budget.login_accepted(now)
+        self.logins += 1
+        self._kept = KeptToken(self._username, login.token, login.account.id, now.utc_ms)
+        self._proven = False
+        self.subscription.retry_now(now)
+        facts = {"note": login.note} if login.note else {}
+        outcomes: list[Outcome] = [KeepToken(self._kept), KeepBudget(self._budget.memo(now))]
+        if self.login_refused is not None:
+            self.login_refused = None
+            outcomes.append(AlertOver("login_refused"))
+        return [*outcomes, Note("token_renewed", "info", facts, public=True)]
+
+    def _login_refused(self, text: str, now: Now) -> list[Outcome]:
+        self._budget.login_refused(now)
+        first = self.login_refused is None
+        self.login_refused = text
+        self._kept, self._repeat, self._verify, self._doubtful = None, None, False, None
+        wait_s = self._budget.next_at(now, login=True) - now.monotonic
+        facts: dict[str, object] = {"text": text, "retry_in_s": round(wait_s)}
+        words = f"The MT1 server refuses our login: {text}. Check mt1.username and the password."
+        return [
+            KeepToken(None),
+            KeepBudget(self._budget.memo(now)),
+            Note("login_refused", "error" if first else "warning", facts, public=True),
+            AlertRaised("login_refused", words, {"username": self._username}),
+        ]
+
+    def _token_refused(self, outcome: replies.AuthRefused, flight: _InFlight, now: Now) -> list[Outcome]:
+        """The first refusal of a token is its end; the second in a row is no matter of age."""
+        if flight.purpose is Purpose.VERIFY:
+            self._verify = False
+            doubtful, self._doubtful = self._doubtful, None
+            waiting = self._not_now(doubtful, outcome.text) if doubtful else []
+            if not self._proven and self._kept is not None and self.logins:
+                return waiting + self._login_refused(outcome.text, now)
+            return waiting + self._forget_token(outcome.text)
+        if flight.again or flight.call.path in self._refused_paths:
+            self._verify, self._doubtful = True, flight  # is it the token, or this path alone?
+            return []
+        if not self._proven and self.logins and self._kept is not None:
+            return [*self._login_refused(outcome.text, now), *self._not_now(flight, outcome.text)]
+        self._repeat = replace(flight, again=True)
+        return self._forget_token(outcome.text)
+
+    def _forget_token(self, text: str) -> list[Outcome]:
+        self._kept = None
+        return [KeepToken(None), Note("token_expired", "info", {"text": text})]
+
+    def _verified(self) -> list[Outcome]:
+        """The token is good: what was refused with it is refused for good, for this path alone."""
+        self._verify = False
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is None:
+            return []
+        self._refused_paths.add(doubtful.call.path)
+        return self._path_refused("the MT1 server refuses this call, though it accepts the token", doubtful)
+
+    def _path_refused(self, text: str, flight: _InFlight) -> list[Outcome]:
+        if flight.wanted is not None:
+            return [WantFailed(flight.wanted, Failure.REFUSED, text)]
+        return [Note("device_list_refused", "warning", {"text": text})]
+
+    def _ok(self, outcome: replies.Ok, flight: _InFlight) -> list[Outcome]:
+        if flight.purpose is Purpose.LIST:
+            return self._devices(outcome)
+        wanted = flight.wanted
+        assert wanted is not None
+        if isinstance(wanted, CountWanted):
+            value = replies.count(outcome.data)
+            if value is None:
+                return [WantFailed(wanted, Failure.TRANSIENT, "the count cannot be read")]
+            return [Counted(wanted.at, value)]
+        rows = tuple(_of_channel(decode_history_row(row, wanted.at), wanted.at) for row in outcome.data)
+        return [PageRead(wanted, rows, flight.asked_ms)]
+
+    def _devices(self, outcome: replies.Ok) -> list[Outcome]:
+        found = replies.devices(outcome.data)
+        outcomes: list[Outcome] = []
+        if self._configured is None:
+            listed = tuple(device.id for device in found)
+            if listed != self._listed:
+                outcomes.append(Note("devices_listed", "info", {"devices": ", ".join(listed) or "none"}))
+            self._listed = listed
+        return [*outcomes, DevicesListed(tuple(Device(d.id, d.name, d.type, d.raw) for d in found))]
+
+
+def _of_channel(seen: Seen, at: ChannelId) -> Seen:
+    """A row that names another channel than the one asked for belongs nowhere."""
+    where = seen.channel if isinstance(seen, Malformed) else seen.id.at
+    if where is None or where == at:
+        return seen
+    raw = seen.raw or str(seen)
+    return Malformed(at, raw[:2048], f"history of {at} lists a row of {where}")
+
+
+def _device_of(destination: str) -> str | None:
+    parts = destination.split("/")
+    return parts[3] if len(parts) == 5 and parts[1:3] == ["topic", "device"] else None
