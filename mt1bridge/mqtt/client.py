@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mt1bridge.model.broker import Publication
+from mt1bridge.mqtt import packet, reasons
 from mt1bridge.mqtt.ending import Failure
 
 
@@ -22,22 +23,41 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Connack:
-    """What a CONNACK that says yes says. receive_maximum, maximum_packet_size: None where not announced."""
+    """What a CONNACK that says yes says. receive_maximum, maximum_packet_size: None where not announced.
 
-    receive_maximum: int | None
-    maximum_packet_size: int | None
-    maximum_qos: int
-    retain_available: bool
+    keepalive_s: the keep alive in force, ours or the broker's; 0 for none.
+    """
+
+    keepalive_s: int
+    receive_maximum: int | None = None
+    maximum_packet_size: int | None = None
+    maximum_qos: int = 2
+    retain_available: bool = True
+
+    def refusal(self, message: Publication, properties: bytes) -> int | None:
+        """Return the reason code with which this broker would refuse a message or throw us out; None if it may be sent.
+
+        properties: as packed, b"" for MQTT 3.1.1.
+        """
+        if not packet.topic_is_valid(message.topic):
+            return reasons.TOPIC_NAME_INVALID
+        if self.maximum_qos < 1:
+            return reasons.QOS_NOT_SUPPORTED
+        if message.retain and not self.retain_available:
+            return reasons.RETAIN_NOT_SUPPORTED
+        if packet.publish_size(message, properties) > (self.maximum_packet_size or packet.MAXIMUM_LENGTH):
+            return reasons.PACKET_TOO_LARGE
+        return None
 
 
 class Client(Protocol):
     """What a connection needs of an MQTT library. Only `abandon` may be called while another call is under way."""
 
     def connect(self) -> None:
-        """Dial, TLS, WebSocket, CONNECT: blocks, raises what went wrong."""
+        """Dial, TLS, WebSocket, queue CONNECT for sending: blocks, raises what went wrong."""
 
     def abandon(self) -> None:
-        """Make a `connect` that is under way fail; once this returns, it sends nothing any more."""
+        """Make a `connect` that is under way fail."""
 
     def close(self) -> None: ...
 
@@ -54,13 +74,10 @@ class Client(Protocol):
     def write(self) -> None: ...
 
     def tend(self) -> None:
-        """Send a PINGREQ if it is time."""
-
-    def keepalive_s(self) -> int:
-        """Return the keep alive in force: ours or the broker's, 0 for none."""
+        """Queue a PINGREQ if it is time."""
 
     def publish(self, message: Publication, properties: bytes) -> int | None:
-        """Send with QoS 1 and return the packet identifier; None if the connection is gone."""
+        """Queue for sending with QoS 1 and return the packet identifier; None if the connection is gone."""
 
     def subscribe(self, filters: tuple[str, ...]) -> int | None: ...
 

@@ -1,98 +1,34 @@
-"""paho-mqtt behind our own face: the only module that imports it.
+"""paho-mqtt behind our own face; strict_paho is the only other module that imports it.
 
 Every connection is a fresh client, and paho's own thread and reconnecting are not used: a client that has lost its
 connection is thrown away with all that was queued in it (FEASIBILITY, section 2).
 """
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from mt1bridge.config.settings import MqttSettings
-from mt1bridge.model.broker import Arrived, BrokerTrouble, Publication
+from mt1bridge.model.broker import Arrived, Publication
 from mt1bridge.mqtt import packet, reasons
 from mt1bridge.mqtt.client import Connack, Limits
 from mt1bridge.mqtt.connection import Connection
 from mt1bridge.mqtt.ending import Ending, Failure, UpgradeRefusedError
+from mt1bridge.mqtt.strict_paho import ErrorEar, Packed, StrictPaho
 from mt1bridge.runtime.clock import Clock
-from mt1bridge.runtime.dial import dial
+from mt1bridge.runtime.dial import dial, place
 
 SESSION_EXPIRY_S = 30  # contract, section 2
 WILL_DELAY_S = 10
 LARGEST_MESSAGE = 1_048_576  # bytes that we take from the broker with MQTT 5; a command is far smaller
-
-
-class _Packed(Properties):
-    """Properties that are packed already."""
-
-    def __init__(self, packed: bytes) -> None:
-        object.__setattr__(self, "packed", packed)  # Properties itself takes no name but those of MQTT
-
-    def pack(self) -> bytes:
-        packed: bytes = object.__getattribute__(self, "packed")
-        return packed
-
-    def __str__(self) -> str:
-        return ""
-
-
-class _Paho(paho.Client):
-    """paho's client with four handlers of its own overridden; without them it would work, but less strictly.
-
-    Their names are private: a contract test for each fails if paho ever stops calling it.
-    """
-
-    def __init__(self, connection: Connection, dial_to_broker: Callable[[], socket.socket], **options: Any) -> None:
-        self._connection = connection
-        self._dial_to_broker = dial_to_broker
-        super().__init__(CallbackAPIVersion.VERSION2, reconnect_on_failure=False, **options)
-
-    def _create_socket_connection(self) -> socket.socket:
-        return self._dial_to_broker()
-
-    def _handle_connack(self) -> MQTTErrorCode:
-        answer = bytes(self._in_packet["packet"])
-        if len(answer) < 2:
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
-        flags, code = answer[0], answer[1]
-        if self.protocol == MQTTProtocolVersion.MQTTv5 and len(answer) == 2:
-            text = f"the broker answered in the form of MQTT 3.1.1: {reasons.words(code)}"
-            self._connection.ends(Ending(BrokerTrouble.PROTOCOL_VERSION, text, code))
-        elif self.protocol != MQTTProtocolVersion.MQTTv5 and code != 0:
-            self._connection.ends(Ending(reasons.connack_trouble(code), reasons.words(code), code))
-        elif code == 0 and flags != 0:  # we asked for a clean start: there is no session to be present
-            text = f"the broker sent a CONNACK with wrong flags (0x{flags:02X})"
-            self._connection.ends(Ending(BrokerTrouble.LOST, text))
-        else:
-            return super()._handle_connack()
-        return MQTTErrorCode.MQTT_ERR_CONN_REFUSED
-
-    def _handle_pubrec(self) -> MQTTErrorCode:
-        return MQTTErrorCode.MQTT_ERR_PROTOCOL  # we never publish with QoS 2
-
-    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
-        return super()._handle_pubackcomp(cmd) if cmd == "PUBACK" else MQTTErrorCode.MQTT_ERR_PROTOCOL
-
-
-class _ErrorEar(logging.Handler):
-    """Hears from paho's log what its socket raised, which paho tells nobody else."""
-
-    error: BaseException | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for argument in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(argument, BaseException):
-                self.error = argument
 
 
 class PahoClient:
@@ -116,13 +52,13 @@ class PahoClient:
         self._reached: socket.socket | None = None
         self._was_reached = False
         self._result = MQTTErrorCode.MQTT_ERR_SUCCESS
-        self._ear = _ErrorEar()
+        self._ear = ErrorEar()
         self._paho = self._make(context)
 
-    def _make(self, context: ssl.SSLContext | None) -> _Paho:
+    def _make(self, context: ssl.SSLContext | None) -> StrictPaho:
         settings = self._settings
         version = MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311
-        client = _Paho(
+        client = StrictPaho(
             self._connection,
             self._dial,
             client_id=settings.client_id,
@@ -139,10 +75,11 @@ class PahoClient:
             password = settings.password.reveal() if settings.password is not None else None
             client.username_pw_set(settings.username or "", password)
         if settings.scheme in ("ws", "wss"):
-            client.ws_set_options(settings.path or "/", {"Host": place(settings)})
+            client.ws_set_options(settings.path or "/", {"Host": place(settings.host, settings.port)})
         if context is not None:
             client.tls_set_context(context)
         self._set_will(client, self._connection.order.will)
+        client.on_socket_register_write = _leave_it_to_us
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -153,7 +90,7 @@ class PahoClient:
     def _set_will(self, client: paho.Client, will: Publication | None) -> None:
         if will is None:
             return
-        properties = _Packed(packet.will_properties(will, WILL_DELAY_S)) if self._mqtt5 else None
+        properties = Packed(packet.will_properties(will, WILL_DELAY_S)) if self._mqtt5 else None
         client.will_set(will.topic, will.payload, 1, will.retain, properties)
 
     # --- dialling -------------------------------------------------------------------------------------
@@ -162,7 +99,7 @@ class PahoClient:
         host, port, keepalive = self._settings.host, self._settings.port, self._limits.keepalive_s
         try:
             if self._mqtt5:
-                properties = _Packed(packet.connect_properties(SESSION_EXPIRY_S, LARGEST_MESSAGE))
+                properties = Packed(packet.connect_properties(SESSION_EXPIRY_S, LARGEST_MESSAGE))
                 self._paho.connect(host, port, keepalive, clean_start=True, properties=properties)
             else:
                 self._paho.connect(host, port, keepalive)
@@ -176,12 +113,15 @@ class PahoClient:
 
     def _dial(self) -> socket.socket:
         connected = dial(self._settings.host, self._settings.port, self._limits.answer_s, self._clock)
-        with self._gate:
-            if self._abandoned:
-                connected.close()
-                raise ConnectionAbortedError("abandoned")
-            self._was_reached = True
-            self._reached = connected.dup()  # TLS takes the socket itself over, this one stays in our hand
+        try:
+            with self._gate:
+                if self._abandoned:
+                    raise ConnectionAbortedError("abandoned")
+                self._was_reached = True
+                self._reached = connected.dup()  # TLS takes the socket itself over, this one stays in our hand
+        except OSError:
+            connected.close()
+            raise
         return connected
 
     def abandon(self) -> None:
@@ -212,15 +152,12 @@ class PahoClient:
     def tend(self) -> None:
         self._note(self._paho.loop_misc())
 
-    def keepalive_s(self) -> int:
-        return self._paho.keepalive
-
     def _note(self, result: MQTTErrorCode) -> None:
         if self._result == MQTTErrorCode.MQTT_ERR_SUCCESS and result != MQTTErrorCode.MQTT_ERR_NO_CONN:
             self._result = result
 
     def publish(self, message: Publication, properties: bytes) -> int | None:
-        packed = _Packed(properties) if self._mqtt5 else None
+        packed = Packed(properties) if self._mqtt5 else None
         while True:
             info = self._paho.publish(message.topic, message.payload, 1, message.retain, packed)
             if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # that one: the packet identifier is still in use
@@ -257,6 +194,7 @@ class PahoClient:
             return
         self._connection.accepted(
             Connack(
+                keepalive_s=self._paho.keepalive,
                 receive_maximum=getattr(properties, "ReceiveMaximum", None),
                 maximum_packet_size=getattr(properties, "MaximumPacketSize", None),
                 maximum_qos=getattr(properties, "MaximumQoS", 2),
@@ -296,6 +234,10 @@ class PahoClient:
         )
 
 
+def _leave_it_to_us(_client: Any, _data: Any, _socket: Any) -> None:
+    """Keep paho from writing at once: with this callback it believes in an event loop, which the connection is."""
+
+
 def _refused(code: int, properties: Properties | None) -> Ending:
     return Ending(reasons.connack_trouble(code), reasons.words(code) + _said(properties), code)
 
@@ -304,11 +246,3 @@ def _said(properties: Properties | None) -> str:
     """Return the broker's own words, if it sent some."""
     text = getattr(properties, "ReasonString", "")
     return f": {reasons.printable(text)}" if text else ""
-
-
-def place(settings: MqttSettings) -> str:
-    """Return host and port as they are written in a URL."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(settings.host).version == 6:
-            return f"[{settings.host}]:{settings.port}"
-    return f"{settings.host}:{settings.port}"

@@ -10,8 +10,9 @@ from mt1bridge.model.broker import BrokerEvent, BrokerLost, BrokerTrouble, Close
 from mt1bridge.mqtt.client import Limits
 from mt1bridge.mqtt.closures import Closures
 from mt1bridge.mqtt.connection import Connection
-from mt1bridge.mqtt.paho_client import PahoClient, place
+from mt1bridge.mqtt.paho_client import PahoClient
 from mt1bridge.runtime.clock import Clock, SystemClock
+from mt1bridge.runtime.dial import place
 from mt1bridge.runtime.tls import ContextKeeper
 
 
@@ -40,7 +41,13 @@ class Publisher:
             self._connection = None
         try:
             connection = Connection(
-                order, place(self._settings), self._client, self._inbox, self._clock, self._limits, self._closures
+                order,
+                place(self._settings.host, self._settings.port),
+                self._client,
+                self._inbox,
+                self._clock,
+                self._limits,
+                self._closures,
             )
             connection.start()
         except (OSError, RuntimeError) as error:  # no descriptor or no thread left

@@ -41,6 +41,11 @@ def dial(host: str, port: int, timeout_s: float, clock: Clock) -> socket.socket:
     raise attempts.error
 
 
+def place(host: str, port: int) -> str:
+    """Return host and port as they are written in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _taking_turns(found: list[tuple[Any, ...]]) -> list[Address]:
     """Return the addresses with IPv6 and IPv4 taking turns, beginning with the resolver's first."""
     addresses = [(family, address) for family, _, _, _, address in found]
