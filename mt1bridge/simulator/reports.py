@@ -59,12 +59,13 @@ class Reports:
     # --- what is
 
     def stored(self, device: str | None = None, channel: int | str | None = None) -> list[dict[str, Any]]:
-        """The full truth, one entry per channel: `rows` in the order of arrival with their fate (listed, pushed,
+        """The full truth, one entry per channel in use: `rows` in the order of arrival with their fate (listed, pushed,
         deleted), and `triggers`, one per timestamp in order of time: in effect or not, and the values in effect."""
         entries = []
         wanted = None if channel is None else channel_number(channel)
         for (name, number), rows in sorted(self._world.store.channels.items()):
-            if device in (None, name) and wanted in (None, number):
+            known = rows.kept or rows.extra_count
+            if known and device in (None, name) and wanted in (None, number):
                 triggers = [truth_json(at, rows.truths[at]) for at in sorted(rows.truths)]
                 entries.append(
                     {
@@ -95,6 +96,10 @@ class Reports:
         """How many subscriptions there are (that bring this device)."""
         topics = [topic for one in self._world.sessions.values() for topic in one.subscriptions.values()]
         return sum(1 for topic in topics if device is None or topic.startswith(f"/topic/device/{device}/"))
+
+    def tokens(self) -> int:
+        """How many tokens are alive."""
+        return len(self._world.store.tokens)
 
     def behaviour(self) -> dict[str, Any]:
         return asdict(self._world.behaviour)

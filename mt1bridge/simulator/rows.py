@@ -70,6 +70,7 @@ class ChannelRows:
 
     extra_count: int = 0
     last_number: int = 0
+    stamped: set[int] = field(default_factory=set)  # times given by the device's clock, uploaded or not
     kept: dict[int, Kept] = field(default_factory=dict)
     truths: dict[int, Truth] = field(default_factory=dict)
     _all: list[Row] = field(default_factory=list)

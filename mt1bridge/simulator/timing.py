@@ -191,8 +191,9 @@ class Timing:
 
     def _free_time(self, device: Device, rows: ChannelRows) -> int:
         at = now_units() + device.clock_offset
-        while at in rows.truths:
+        while at in rows.truths or at in rows.stamped:
             at += RESOLUTION
+        rows.stamped.add(at)
         return at
 
     def _clearing(self, old: Row) -> Row:
