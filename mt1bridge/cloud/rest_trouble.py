@@ -41,7 +41,7 @@ class CutShort(ConnectionError):
 def explain(error: BaseException, host: str) -> tuple[Trouble, str]:
     """Return the trouble behind an error of requests, urllib3, http.client, ssl or socket, and a text for people."""
     causes = list(_causes(error))
-    for judge in (_proxy, _tls, _way, _http):
+    for judge in (_proxy, _tls, _name, _way, _system, _answer, _http):  # the wrappers last: they tell less
         for cause in causes:
             found = judge(cause)
             if found is not None:
@@ -76,32 +76,44 @@ def _tls(error: BaseException) -> tuple[Trouble, str] | None:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return Trouble.CLOSED, "the connection was closed"
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "unknown").replace("_", " ").lower()
+        reason = (getattr(error, "reason", None) or "unknown").replace("_", " ").lower()
         return Trouble.TLS, f"no TLS connection: {reason}"
     return None
 
 
+def _name(error: BaseException) -> tuple[Trouble, str] | None:
+    return (Trouble.DNS, "the name cannot be resolved") if isinstance(error, socket.gaierror) else None
+
+
 def _way(error: BaseException) -> tuple[Trouble, str] | None:
-    if isinstance(error, socket.gaierror):
-        return Trouble.DNS, "the name cannot be resolved"
     if isinstance(error, ConnectionRefusedError):
         return Trouble.REFUSED, "the connection is refused"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return None  # no time-out, whatever its base class says
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
         return Trouble.TIMEOUT, "cannot be reached in time"
     if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return Trouble.TIMEOUT, "no whole answer in time"
     if isinstance(error, ConnectionError | IncompleteRead | urllib3.exceptions.IncompleteRead):
         return Trouble.CLOSED, "the connection was closed before the answer was whole"
+    return None
+
+
+def _system(error: BaseException) -> tuple[Trouble, str] | None:
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return Trouble.NETWORK, os.strerror(error.errno)
     return None
 
 
-def _http(error: BaseException) -> tuple[Trouble, str] | None:
+def _answer(error: BaseException) -> tuple[Trouble, str] | None:
     if isinstance(error, BadAnswer):
         return Trouble.PROTOCOL, str(error)
     if isinstance(error, zlib.error):
         return Trouble.PROTOCOL, "an answer that cannot be decompressed"
+    return None
+
+
+def _http(error: BaseException) -> tuple[Trouble, str] | None:
     if isinstance(error, HTTPException | urllib3.exceptions.ProtocolError):
         return Trouble.PROTOCOL, "an answer that is no HTTP"
     return None
