@@ -90,7 +90,7 @@ def _authority(text: str, default_port: int, instead: str) -> tuple[str, int]:
     """Return host and port of `host`, `host:port`, `[IPv6]` or `[IPv6]:port`."""
     if "@" in text:
         raise Unfit(f"a URL without user and password: give them as {instead}", echo=False)
-    form = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?", text, re.DOTALL)
+    form = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::([^:]*))?", text)
     if form is None:
         raise Unfit("host or host:port; an IPv6 address stands in brackets, as in //[2001:db8::1]:1883")
     host, port = form[1], form[2]

@@ -187,8 +187,10 @@ def _within_limits(text: str, loader: type[yaml.SafeLoader], report: Report) -> 
             fine = False
             report.problem(place, "", "YAML tags (!…) are not allowed: remove it, or put the value in quotes")
         if depth > DEEPEST or aliases > MOST_ALIASES or values > MOST_VALUES:
-            what = "nesting" if depth > DEEPEST else "aliases (*…)" if aliases > MOST_ALIASES else "values"
-            report.problem(place, "", f"too much {what}: is it the right file?")
+            what = (
+                "much nesting" if depth > DEEPEST else "many aliases (*…)" if aliases > MOST_ALIASES else "many values"
+            )
+            report.problem(place, "", f"too {what}: is it the right file?")
             return False
     return fine
 

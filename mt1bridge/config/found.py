@@ -15,14 +15,17 @@ class Found:
         self._values: dict[str, object] = {}
         self._places: dict[str, list[Place]] = {}
 
-    def read(self, option: Option[object], text: str, place: Place, report: Report) -> None:
-        """Read the text for the option; a later one beats an earlier one."""
-        self._places.setdefault(option.name, []).append(place)
-        self._values.pop(option.name, None)
+    def read(self, option: Option[object], text: str, report: Report) -> None:
+        """Read the text for the option that was tried just now; a later one beats an earlier one."""
         try:
             self._values[option.name] = option.read(text)
         except Unfit as error:
-            report.unfit(place, option.name, error, text)
+            report.unfit(self.place(option), option.name, error, text)
+
+    def tried(self, option: Option[object], place: Place) -> None:
+        """Remember that somebody set the option here, though perhaps not to a value that can be used."""
+        self._places.setdefault(option.name, []).append(place)
+        self._values.pop(option.name, None)
 
     def begin(self, section: str, place: Place) -> None:
         """Remember where a section begins: what is missing in it is told there."""

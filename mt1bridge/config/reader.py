@@ -65,9 +65,11 @@ def read_environment(environ: Mapping[str, str], found: Found, report: Report) -
             meant = values.guess(variable, (*_BY_VARIABLE, *RESERVED))
             report.problem(place, "", "no setting has this name: unset it", guess=meant)
         elif not text.strip():
+            found.tried(option, place)
             report.problem(place, option.name, "is empty: give it a value or unset it")
         else:
-            found.read(option, text, place, report)
+            found.tried(option, place)
+            found.read(option, text, report)
 
 
 def _section(name: str, key: Node, node: Node, read: _Read) -> Iterable[tuple[DeviceSettings, ...]]:
@@ -95,6 +97,7 @@ def _value(option: Option[object], node: Node, read: _Read) -> None:
     if document.is_null(node):
         return
     place, report = place_of(node), read.report
+    read.found.tried(option, place)
     members = document.items(node) if option.many else None
     if members is not None:
         texts = [document.scalar(member) for member in members]
@@ -107,7 +110,7 @@ def _value(option: Option[object], node: Node, read: _Read) -> None:
         got = None if option.secret else text
         report.problem(place, option.name, "is true or false to YAML: put it in quotes if it is meant as a text", got)
     else:
-        read.found.read(option, text, place, report)
+        read.found.read(option, text, report)
         if option.secret and document.is_cut_by_comment(node, read.document):
             report.warn(place, option.name, "ends before the #, which begins a comment: put it in quotes if # is of it")
 

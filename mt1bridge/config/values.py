@@ -175,9 +175,7 @@ def _plainly(text: str) -> str:
 
 
 def _meant_duration(text: str) -> str:
-    """Return what `90`, `90 s`, `5min` or `1:30` probably meant."""
-    form = re.fullmatch("([1-9][0-9]{0,9}) ?(s|m|h|d|[a-z]+)?", text.lower())
-    if form is not None:
-        return form[1] + (form[2] or "s")[0] if (form[2] or "s")[0] in _UNITS else ""
-    clock = re.fullmatch("([0-9]{1,3}):([0-5][0-9])", text)
-    return written(int(clock[1]) * 60 + int(clock[2])) if clock else ""
+    """Return what `90`, `90 s` or `5min` meant, "" where that is not sure."""
+    form = re.fullmatch("([1-9][0-9]{0,9}) ?([a-z]*)", text.lower())
+    unit = (form[2] or "s")[0] if form is not None else ""
+    return f"{form[1]}{unit}" if form is not None and unit in _UNITS else ""
