@@ -3,6 +3,7 @@
 import gzip
 import json
 import queue
+import threading
 
 import pytest
 from rest_server import LOGIN, PASSWORD, QUICK, READ, TOKEN, Request, Server, Worker, answer, ask, say
@@ -90,8 +91,17 @@ def test_a_connection_is_used_again_but_not_after_a_long_rest():
 
 
 def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced():
-    with Server(say(answer(OK))) as server, Worker(server.url) as worker:
-        assert [worker.answer().http_status for _ in range(3)] == [200, 200, 200]
+    closed = threading.Semaphore(0)
+
+    def answer_and_close(conn, _):
+        conn.sendall(answer(OK))
+        conn.close()
+        closed.release()
+
+    with Server(answer_and_close) as server, Worker(server.url) as worker:
+        for _ in range(3):
+            assert worker.answer().http_status == 200
+            assert closed.acquire(timeout=20)
 
 
 def test_neither_a_netrc_nor_the_url_adds_credentials(monkeypatch, tmp_path):

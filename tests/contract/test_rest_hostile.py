@@ -143,6 +143,7 @@ def test_a_cookie_of_60_kb_is_survived():
 
     def script(conn, _):
         conn.sendall(answer(b"[]", "200 OK", cookie))
+        return True
 
     with Server(script) as server, Worker(server.url) as worker:
         assert worker.answer() == Answer(2, 200, b"[]")
