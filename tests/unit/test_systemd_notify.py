@@ -1,6 +1,7 @@
 """Word to systemd, read at the other end of a real datagram socket."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt1bridge.runtime.systemd import Notifier
+from mt1bridge.runtime.systemd import Notifier, boot_id
 
 
 @pytest.fixture
@@ -133,3 +134,19 @@ def test_systemd_python_is_used_where_it_can_be_imported(
             systemd.recv(4096)
     else:
         assert systemd.recv(4096) == expected
+
+
+BOOT = "8e35e52138084186892f88082ff8208f"
+
+
+def test_the_boot_id_is_the_same_from_the_unit_and_from_the_kernel(tmp_path: Path) -> None:
+    kernel = tmp_path / "boot_id"
+    kernel.write_text("8e35e521-3808-4186-892f-88082ff8208f\n")
+    assert boot_id({"BOOT_ID": BOOT}, "/nonexistent") == BOOT
+    assert boot_id({}, str(kernel)) == BOOT
+    assert re.fullmatch("[0-9a-f]{32}", boot_id({}))
+
+
+@pytest.mark.parametrize("environ", [{}, {"BOOT_ID": "%b"}, {"BOOT_ID": BOOT + "0"}])
+def test_no_boot_id_is_better_than_a_wrong_one(environ: dict[str, str]) -> None:
+    assert boot_id(environ, "/nonexistent") == ""
