@@ -77,7 +77,7 @@ def bridge_components(root: str) -> dict[str, Component]:
         "latency": Component(
             "sensor",
             counted
-            | {"name": "Bridge latency", "device_class": "duration", "unit_of_measurement": "ms"}
+            | {"name": "Latency", "device_class": "duration", "unit_of_measurement": "ms"}
             | {"suggested_display_precision": 1, "value_template": _value("bridge_ms", "p99")},
         ),
         "reconnects": Component(

@@ -1,0 +1,287 @@
+"""Everything retained, and where it comes from: states, alerts, devices, `last`, `recent`, `tally`, discovery. Pure.
+
+A key names a slot of the board; its content is rendered when it is handed over, so it is never older than that.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mt1bridge.model.books import Books
+from mt1bridge.model.broker import Publication
+from mt1bridge.model.known import ChannelMemory
+from mt1bridge.model.status import Device, UpstreamStatus
+from mt1bridge.model.trigger import ChannelId
+from mt1bridge.topics import discovery, times
+from mt1bridge.topics.board import Board
+from mt1bridge.topics.names import Names
+from mt1bridge.topics.payloads import (
+    JSON_TYPE,
+    TEXT_TYPE,
+    last_body,
+    last_publication,
+    recent_publication,
+    scalar_publications,
+    tally_publication,
+    to_json,
+)
+
+HEALTH_EXPIRY_S = 180
+GAP_S = {"recent": 0.2, "tally": 1.0, "health": 1.0, "last": 0.05}
+FIRST = ("state", "upstream", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What `bridge/info` tells of us, and discovery."""
+
+    instance: str
+    version: str
+    url: str
+    config_digest: str
+    started_ms: int
+    scalar_topics: bool
+    discovery_prefix: str | None
+
+
+ChannelNames = Callable[[ChannelId], tuple[str | None, str | None]]
+
+
+class Desk:
+    """names_of: (device name, channel name) of a channel, as configured or listed."""
+
+    def __init__(
+        self,
+        names: Names,
+        identity: Identity,
+        books: Books,
+        memory_of: Callable[[ChannelId], ChannelMemory | None],
+        names_of: ChannelNames,
+        health: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self.board = Board()
+        self.identity = identity
+        self._names = names
+        self._books = books
+        self._memory_of = memory_of
+        self._names_of = names_of
+        self._health = health
+        self._devices: dict[str, Device] = {}
+        self._channels: dict[str, list[str]] = {}
+        self._alerts: dict[str, str] = {}
+        self._discovered: list[Publication] = []
+        self._account: str | None = None
+        self.told: set[str] = set()  # retained topics handed over by this process
+        self.board.put("state", lambda: [self._state(b"online")])
+        self.board.put("info", self._info)
+        self.board.put("health", self._health_publications, GAP_S["health"])
+
+    # --- the bridge ---------------------------------------------------------------------------------
+
+    def _state(self, word: bytes) -> Publication:
+        return Publication(self._names.state, word, retain=True, content_type=TEXT_TYPE)
+
+    def will(self) -> Publication:
+        return self._state(b"offline")
+
+    def stopping(self) -> None:
+        self.board.put("state", lambda: [self._state(b"offline")])
+
+    def upstream(self, status: UpstreamStatus) -> None:
+        body = {
+            "state": status.state.value,
+            "since": times.milliseconds(status.since_ms),
+            "reasons": list(status.reasons),
+            "next_try_at": times.milliseconds(status.next_try_ms),
+        }
+        publication = _json(self._names.upstream, body)
+        self.board.put("upstream", lambda: [publication])
+        self.board.touch("health")
+
+    def account(self, account: str | None) -> None:
+        if account != self._account:
+            self._account = account
+            self.board.touch("info")
+
+    def _info(self) -> list[Publication]:
+        who = self.identity
+        body = {
+            "version": who.version,
+            "schema": 1,
+            "started_at": times.milliseconds(who.started_ms),
+            "instance": who.instance,
+            "account": self._account,
+            "mt1_url": who.url,
+            "devices": sorted(self._devices),
+            "journal": self._books.journal,
+            "config_digest": who.config_digest,
+        }
+        return [_json(self._names.info, body)]
+
+    def _health_publications(self) -> list[Publication]:
+        body = to_json(self._health())
+        return [Publication(self._names.health, body, retain=True, content_type=JSON_TYPE, expiry_s=HEALTH_EXPIRY_S)]
+
+    # --- alerts -------------------------------------------------------------------------------------
+
+    def alert(self, name: str, text: str, facts: Mapping[str, object], now_ms: int) -> bool:
+        """Raise a standing alert. False if it stands with the same text already."""
+        key = f"alert:{name}"
+        if self._alerts.get(name) == text:
+            return False
+        self._alerts[name] = text
+        publication = _json(self._names.alert(name), {"since": times.milliseconds(now_ms), "text": text, **facts})
+        self.board.put(key, lambda: [publication])
+        return True
+
+    def alert_over(self, name: str) -> bool:
+        if self._alerts.pop(name, None) is None:
+            return False
+        self.clear(f"alert:{name}", [self._names.alert(name)])
+        return True
+
+    def alerts(self) -> dict[str, str]:
+        return dict(self._alerts)
+
+    def clear(self, key: str, topics: Sequence[str]) -> None:
+        """Empty retained topics; the slot goes when that is acknowledged."""
+        publications = [Publication(topic, b"", retain=True) for topic in topics]
+        self.board.put(key, lambda: publications)
+
+    # --- devices and channels -----------------------------------------------------------------------
+
+    def device(self, device: Device, channels: Sequence[str]) -> None:
+        """Show a device with these channels, or show it anew."""
+        if self._devices.get(device.id) == device and self._channels.get(device.id) == list(channels):
+            return
+        self._devices[device.id] = device
+        self._channels.setdefault(device.id, [])
+        self.board.put(f"device:{device.id}", lambda: [self._device_info(device.id)])
+        self.board.put(f"recent:{device.id}", lambda: self._recent(device.id), GAP_S["recent"])
+        for channel in channels:
+            self.channel(ChannelId(device.id, channel))
+        self.board.touch("info")
+        self._discover()
+
+    def channel(self, at: ChannelId) -> None:
+        """Show a channel that was not shown yet."""
+        shown = self._channels.get(at.device)
+        if shown is None or at.channel in shown:
+            return
+        shown.append(at.channel)
+        shown.sort()
+        self.board.put(f"last:{at}", lambda: self._last(at), GAP_S["last"])
+        self.board.put(f"tally:{at}", lambda: self._tally(at), GAP_S["tally"])
+        self.board.touch(f"device:{at.device}")
+        self._discover()
+
+    def shown_channels(self, device: str) -> list[str]:
+        return list(self._channels.get(device, ()))
+
+    def devices(self) -> list[str]:
+        return list(self._devices)
+
+    def availability(self, device: str, online: bool) -> None:
+        word = b"online" if online else b"offline"
+        publication = Publication(self._names.availability(device), word, retain=True, content_type=TEXT_TYPE)
+        self.board.put(f"availability:{device}", lambda: [publication])
+
+    def remove(self, device: str) -> None:
+        """A device is ours no more: its retained topics are emptied."""
+        channels = [ChannelId(device, channel) for channel in self._channels.pop(device, [])]
+        self._devices.pop(device, None)
+        topics = [self._names.device_info(device), self._names.availability(device), self._names.recent(device)]
+        for at in channels:
+            topics += [self._names.last(at), self._names.tally(at)]
+            if self.identity.scalar_topics:
+                topics += [p.topic for p in scalar_publications(self._names, at, last_body(at, None, None, None))]
+            self.board.drop(f"last:{at}")
+            self.board.drop(f"tally:{at}")
+        for key in (f"device:{device}", f"recent:{device}", f"availability:{device}"):
+            self.board.drop(key)
+        self.clear(f"gone:{device}", topics)
+        self.board.touch("info")
+        self._discover()
+
+    def changed(self, at: ChannelId, last: bool) -> None:
+        """Something of a channel is out of date: its tally, and with `last` what is in effect."""
+        self.board.touch(f"tally:{at}")
+        if last:
+            self.board.touch(f"last:{at}")
+            self.board.touch(f"recent:{at.device}")
+
+    def _device_info(self, device: str) -> Publication:
+        known = self._devices[device]
+        channels: dict[str, Any] = {}
+        for channel in self._channels[device]:
+            channels[channel] = self._names_of(ChannelId(device, channel))[1]
+        body = {"id": device, "name": known.name, "type": known.type, "channels": channels, "raw": known.raw or None}
+        return _json(self._names.device_info(device), body)
+
+    def _last(self, at: ChannelId) -> list[Publication]:
+        body = last_body(at, self._books.newest(at), *self._names_of(at))
+        publications = [last_publication(self._names, at, body)]
+        if self.identity.scalar_topics:
+            publications += scalar_publications(self._names, at, body)
+        return publications
+
+    def _recent(self, device: str) -> list[Publication]:
+        newest = self._books.recent(device, self._channels.get(device, ()))
+        return [recent_publication(self._names, device, newest)]
+
+    def _tally(self, at: ChannelId) -> list[Publication]:
+        memory = self._memory_of(at)
+        return [tally_publication(self._names, self._books.tally(at), memory)] if memory is not None else []
+
+    # --- Home Assistant -----------------------------------------------------------------------------
+
+    def _discover(self) -> None:
+        prefix = self.identity.discovery_prefix
+        if prefix is None:
+            return
+        house = discovery.House(
+            instance=self.identity.instance,
+            base_topic=self._names.base,
+            discovery_prefix=prefix,
+            version=self.identity.version,
+            devices=tuple(self._known_device(device) for device in sorted(self._devices)),
+            url=self.identity.url,
+        )
+        now = discovery.discovery(house)
+        before = {publication.topic: publication for publication in self._discovered}
+        gone, _ = discovery.removal(self._discovered, now)
+        for publication in gone:
+            if not publication.payload:
+                self.clear(f"discovery:{publication.topic}", [publication.topic])
+        for publication in now:
+            if before.get(publication.topic) != publication:
+                self._put_discovery(publication)
+        self._discovered = now
+
+    def _put_discovery(self, publication: Publication) -> None:
+        self.board.put(f"discovery:{publication.topic}", lambda: [publication])
+
+    def _known_device(self, device: str) -> discovery.KnownDevice:
+        channels = [(c, self._names_of(ChannelId(device, c))[1]) for c in self._channels[device]]
+        name = self._names_of(ChannelId(device, "C0"))[0]
+        return discovery.KnownDevice(device, name, self._devices[device].type, tuple(channels))
+
+    def discover_again(self) -> None:
+        """Home Assistant was born anew."""
+        for publication in self._discovered:
+            self.board.touch(f"discovery:{publication.topic}")
+
+    # --- connection ---------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """Everything retained is sent again on every connect."""
+        availabilities = [key for key in self.board.keys() if key.startswith("availability:")]  # noqa: SIM118 - a method
+        self.board.all_again([*FIRST, *availabilities])
+
+    def stale(self) -> list[str]:
+        """Topics that this instance once retained and no longer does."""
+        return sorted(self._books.retained() - self.told)
+
+
+def _json(topic: str, body: Mapping[str, object]) -> Publication:
+    return Publication(topic, to_json(body), retain=True, content_type=JSON_TYPE)
