@@ -35,11 +35,17 @@ class InFlight:
 
 @dataclass(slots=True)
 class _Lane:
-    """One channel's facts. after: the last one handed over on this connection."""
+    """One channel's facts. after: the last one read from the journal on this connection.
+
+    held_until: the broker refused one of them; from then on, and once nothing of the channel is in flight, all that
+    is owed is read and handed over again, so that the order holds.
+    """
 
     owed: int
     after: int = 0
     ready: deque[Entry] = field(default_factory=deque)
+    held_until: float | None = None
+    in_flight: int = 0
 
 
 class Handover:
@@ -53,6 +59,7 @@ class Handover:
         self._window = 0
         self._facts_in_a_row = 0
         self._too_large: dict[int, int] = {}
+        self._told: dict[ChannelId, int] = {}  # the last fact of a channel that was ever handed over
 
     # --- connection ---------------------------------------------------------------------------------
 
@@ -114,14 +121,31 @@ class Handover:
 
     def state_turn(self) -> bool:
         """Whether a retained topic may go before the next fact."""
-        return self._facts_in_a_row >= EVERY or not any(self._waiting(lane) for lane in self._lanes.values())
+        return self._facts_in_a_row >= EVERY
 
-    def next_lane(self) -> tuple[ChannelId, int] | None:
-        """(channel, after): whose turn it is, and after which number its next fact comes."""
+    def next_lane(self, now: float) -> tuple[ChannelId, int] | None:
+        """(channel, after): whose turn it is, and after which number its next fact comes. now: monotonic seconds."""
         for at, lane in self._lanes.items():
-            if self._waiting(lane):
+            if lane.held_until is not None:
+                if lane.in_flight or now < lane.held_until:
+                    continue
+                lane.held_until, lane.after = None, 0
+                lane.ready.clear()
+            if lane.ready or lane.owed > lane.in_flight:
                 return at, lane.after
         return None
+
+    def next_due(self) -> float:
+        """Monotonic second when a channel that was held back may go on."""
+        held = [lane.held_until for lane in self._lanes.values() if lane.held_until is not None and not lane.in_flight]
+        return min(held, default=float("inf"))
+
+    def hold_back(self, entry: Entry, until: float) -> None:
+        """The broker refused this fact: its channel waits, then begins again with it."""
+        lane = self._lanes.setdefault(entry.fact.at, _Lane(0))
+        lane.owed += 1  # its acknowledgement was counted, and was none
+        lane.held_until = max(until, lane.held_until or until)
+        lane.ready.clear()
 
     def next_ready(self, at: ChannelId) -> Entry | None:
         """A fact that was read from the journal before and waits to go."""
@@ -135,7 +159,11 @@ class Handover:
         if entries:
             lane.after = entries[-1].n
         else:
-            lane.owed = self._unacknowledged(at)
+            lane.owed = lane.in_flight
+
+    def told_before(self, entry: Entry) -> bool:
+        """Whether this process handed it over already, on whatever connection."""
+        return entry.n <= self._told.get(entry.fact.at, 0)
 
     def next_replay(self) -> Publication | None:
         return self._replay.popleft() if self._replay else None
@@ -149,6 +177,8 @@ class Handover:
         if what.entry is not None:
             lane = self._lanes[what.entry.fact.at]
             lane.ready.popleft()
+            lane.in_flight += 1
+            self._told[what.entry.fact.at] = max(what.entry.n, self._told.get(what.entry.fact.at, 0))
             self._lanes.move_to_end(what.entry.fact.at)
             self._facts_in_a_row += 1
         elif what.slot is not None:
@@ -163,8 +193,8 @@ class Handover:
         if what is not None and what.entry is not None:
             lane = self._lanes.get(what.entry.fact.at)
             if lane is not None:
-                lane.owed = max(0, lane.owed - 1)
-                if not lane.owed and not lane.ready:
+                lane.owed, lane.in_flight = max(0, lane.owed - 1), lane.in_flight - 1
+                if not lane.owed and not lane.ready and lane.held_until is None:
                     del self._lanes[what.entry.fact.at]
         return what
 
@@ -176,12 +206,3 @@ class Handover:
             return False
         del self._too_large[entry.n]
         return True
-
-    def _waiting(self, lane: _Lane) -> bool:
-        return bool(lane.ready) or lane.owed > self._lane_in_flight(lane)
-
-    def _lane_in_flight(self, lane: _Lane) -> int:
-        return sum(1 for what in self._in_flight.values() if what.entry and self._lanes.get(what.entry.fact.at) is lane)
-
-    def _unacknowledged(self, at: ChannelId) -> int:
-        return sum(1 for what in self._in_flight.values() if what.entry and what.entry.fact.at == at)

@@ -22,7 +22,7 @@ from mt1bridge.model.broker import (
     Subscribed,
 )
 from mt1bridge.model.clock import Now
-from mt1bridge.model.status import AlertOver, AlertRaised, Broker, Note, WakeMe
+from mt1bridge.model.status import AlertOver, AlertRaised, Broker, Note
 from mt1bridge.runtime.backoff import Backoff, Pace
 
 LOOK_S = 0.5  # how long retained messages may take after the SUBACK
@@ -51,7 +51,7 @@ class NotReady:
     """The connection is gone."""
 
 
-Outcome = OpenBroker | CloseBroker | Ready | NotReady | Note | AlertRaised | AlertOver | WakeMe
+Outcome = OpenBroker | CloseBroker | Ready | NotReady | Note | AlertRaised | AlertOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,15 @@ class BrokerSession:
             return self._open()
         if self._phase is Phase.LOOKING and self._look_until is not None and now.monotonic >= self._look_until:
             return self._looked(now)
-        return self._wake(now)
+        return []
+
+    def next_due(self) -> float:
+        """Monotonic second when tick has something to do."""
+        if self._phase is Phase.CLOSED:
+            return self._try_at
+        if self._phase is Phase.LOOKING and self._look_until is not None:
+            return self._look_until
+        return float("inf")
 
     def stop(self) -> list[Outcome]:
         open_ = self._phase in (Phase.CONNECTING, Phase.LOOKING, Phase.READY)
@@ -149,7 +157,7 @@ class BrokerSession:
         self._look_until = now.monotonic + LOOK_S
         if self._seen_all():
             return self._looked(now)
-        return self._wake(now)
+        return []
 
     def _on_arrived(self, event: Arrived, now: Now) -> list[Outcome]:
         if event.topic == self._place.info_topic:
@@ -197,7 +205,7 @@ class BrokerSession:
             outcomes.append(Note("other_instance_found", "error", facts))
             text = f"Nothing is published: {self.why}. Give each bridge a base_topic of its own."
             outcomes.append(AlertRaised("other_instance", text, facts))
-        return outcomes + self._wake(now)
+        return outcomes
 
     def _now_ready(self, event: Subscribed, now: Now) -> list[Outcome]:
         assert self._connected is not None  # SUBACK comes after CONNACK
@@ -238,7 +246,7 @@ class BrokerSession:
         facts = {"cause": trouble.value, "text": self.why, "retry_in_s": round(delay, 1)}
         outcomes.append(Note("broker_lost", "debug" if self._outage_told else "warning", facts))
         self._outage_told = True
-        return outcomes + self._wake(now)
+        return outcomes
 
     def _taken_over(self, now: Now, outcomes: list[Outcome]) -> float:
         """Two clients with one id throw each other out for ever: say so, and slow down."""
@@ -250,13 +258,6 @@ class BrokerSession:
         outcomes.append(AlertRaised("other_instance", text))
         self._foreign = True
         return 30.0
-
-    def _wake(self, now: Now) -> list[Outcome]:
-        if self._phase is Phase.CLOSED:
-            return [WakeMe(self._try_at)]
-        if self._phase is Phase.LOOKING and self._look_until is not None:
-            return [WakeMe(max(self._look_until, now.monotonic))]
-        return []
 
 
 def _instance_of(payload: bytes) -> str | None:
