@@ -525,6 +525,11 @@ class Bridge:
         words = f"The disk does not take the journal ({text}). Triggers go on being published from memory."
         self._tell(AlertRaised("journal", words, facts))
 
+    def journal_set_aside(self, file: str) -> None:
+        """The journal could not be read; history brings back what the MT1 server still has."""
+        text = f"The journal was damaged and was set aside as {file}; what it held is read back from the MT1 server."
+        self._tell(AlertRaised("journal", text, {"file": file}))
+
     def _tell(self, one: Note | AlertRaised | AlertOver) -> None:
         if isinstance(one, AlertRaised):
             self.desk.alert(one.name, one.text, one.facts, self._now.utc_ms)

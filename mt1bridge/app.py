@@ -1,0 +1,281 @@
+"""The composition root: settings -> parts -> loop; the order of start and stop.
+
+Only here do the stages, their shells and the process meet.
+"""
+
+import queue
+import secrets
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import SystemRandom
+from types import FrameType
+from urllib.parse import urlsplit
+
+from mt1bridge import __version__
+from mt1bridge.bridge import Bridge, Event, Order, Start
+from mt1bridge.cloud import kept, replies
+from mt1bridge.cloud.link import Links
+from mt1bridge.cloud.rest import RestWorker
+from mt1bridge.cloud.session import KeepBudget, KeepToken
+from mt1bridge.config.settings import Settings
+from mt1bridge.journal.journal import Journal
+from mt1bridge.journal.staging import Staging
+from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
+from mt1bridge.model.clock import Now
+from mt1bridge.model.orders import Finished, JournalTrouble, StatusText, StopAsked, Tick
+from mt1bridge.model.status import Note
+from mt1bridge.model.upstream import Answer, Call, CloseLink, NoAnswer, OpenLink, Trouble
+from mt1bridge.mqtt.publisher import Publisher
+from mt1bridge.runtime import measures
+from mt1bridge.runtime.clock import CheckedClock, SystemClock
+from mt1bridge.runtime.logs import Log
+from mt1bridge.runtime.state_directory import StateDirectory
+from mt1bridge.runtime.systemd import Notifier
+from mt1bridge.runtime.tls import client_context
+
+FIRST_START_FILE = "first-start.json"
+EVENTS_AT_ONCE = 256
+LOOK_AROUND_S = 10.0
+LONGEST_WAIT_S = 30.0
+HEAL_EVERY_S = 10.0
+PRUNE_EVERY_S = 3600.0
+
+
+class App:
+    """One running bridge. Owns the loop's thread; `run` returns when it has stopped."""
+
+    def __init__(self, settings: Settings, log: Log, notifier: Notifier) -> None:
+        self._settings = settings
+        self._log = log
+        self._notifier = notifier
+        self._clock = CheckedClock(SystemClock())
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._state = StateDirectory(settings.journal.directory)
+        self._state.lock()
+        now = self._clock.now()
+        self._journal = Journal(self._state.path, measures.boot_id(), lambda: secrets.token_hex(3))
+        opened = self._journal.open(now.utc_ms)
+        self._staging = Staging()
+        self._trouble_told: str | None = None
+        self._written = measures.WrittenToday()
+        self._asked: dict[int, Now] = {}
+        self._open_connection: int | None = None
+        tls = client_context(settings.mt1.ca_file) if _any_https(settings) else None
+        self._tls = tls
+        self._links = Links(settings.mt1.realtime_url, tls, self._inbox.put)
+        self._rest = RestWorker(settings.mt1.url, tls, self._inbox.put)
+        self._publisher = Publisher(settings.mqtt, self._inbox.put)
+        self._bridge = Bridge(
+            settings,
+            self._journal,
+            self._staging,
+            self._start(now, opened.fresh),
+            now,
+            SystemRandom(),
+            rss_mb=measures.rss_mb,
+            last_frame_at=self._links.last_frame_at,
+            written_today=lambda: self._written.bytes(self._clock.now().utc_ms),
+        )
+        log.note(
+            "info",
+            "started",
+            version=__version__,
+            instance=settings.instance,
+            journal=self._journal.journal,
+            directory=str(self._state.path),
+        )
+        if opened.set_aside:
+            log.note("error", "journal_set_aside", file=opened.set_aside)
+            self._bridge.journal_set_aside(opened.set_aside)
+        if self._state.trouble:
+            log.note("warning", "state_directory_failed", text=self._state.trouble)
+        self._look_at = self._heal_at = now.monotonic
+        self._prune_at = now.monotonic + 60.0
+
+    def _start(self, now: Now, journal_is_fresh: bool) -> Start:
+        """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
+        settings = self._settings
+        first = self._state.read_json(FIRST_START_FILE)
+        cut_ms = now.utc_ms - settings.reconcile.first_start_s * 1000
+        first_ms = first.get("cut_ms") if first else None
+        if not isinstance(first_ms, int):
+            self._state.write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
+        elif journal_is_fresh:
+            cut_ms = max(first_ms, now.utc_ms - settings.journal.keep_s * 1000)
+        token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), settings.mt1.url)
+        memo = kept.memo_from(self._state.read_json(kept.BUDGET_FILE))
+        return Start(token, memo, cut_ms, now.utc_ms)
+
+    # --- the loop -----------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Turn until asked to stop. Returns the exit code."""
+        with _signals(self._inbox):
+            self._notifier.ready()
+            self._one_turn([Tick()])
+            while not self._bridge.finished:
+                self._one_turn(self._wait())
+            self._close()
+        return 0
+
+    def stop(self, reason: str) -> None:
+        """From any thread."""
+        self._inbox.put(StopAsked(reason))
+
+    def _wait(self) -> list[Event]:
+        """The events that are there; Tick if there are none by the time that something is due."""
+        now = self._clock.now()
+        watchdog_s = self._notifier.watchdog_interval_s()
+        longest = min(LONGEST_WAIT_S, watchdog_s / 3) if watchdog_s else LONGEST_WAIT_S
+        wait_s = 0.0 if self._bridge.busy else min(longest, max(0.0, self._bridge.next_due(now) - now.monotonic))
+        try:
+            events = [self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()]
+        except queue.Empty:
+            return [Tick()]
+        while len(events) < EVENTS_AT_ONCE:
+            try:
+                events.append(self._inbox.get_nowait())
+            except queue.Empty:
+                break
+        return events
+
+    def _one_turn(self, events: list[Event]) -> None:
+        orders: list[Order] = []
+        for event in events:
+            if isinstance(event, Answer | NoAnswer):
+                self._compare_clocks(event)
+            orders += self._bridge.step(event, self._clock.now())
+        if self._bridge.busy and len(events) < EVENTS_AT_ONCE:
+            orders += self._bridge.idle(self._clock.now())
+        self._look_around(orders)
+        self._commit(orders)
+        self._carry_out(orders)
+        self._carry_out(self._bridge.hand_over(self._clock.now()))
+        self._journal.commit(self._clock.now().utc_ms)
+        self._notifier.watchdog()
+
+    def _commit(self, orders: list[Order]) -> None:
+        """What was learned is written down before anybody is told."""
+        now = self._clock.now()
+        self._journal.commit(now.utc_ms)
+        if self._journal.trouble != self._trouble_told and (self._journal.trouble is None) != (
+            self._trouble_told is None
+        ):
+            orders += self._bridge.step(JournalTrouble(self._journal.trouble), now)
+            self._journal.commit(now.utc_ms)
+        self._trouble_told = self._journal.trouble
+
+    def _compare_clocks(self, event: Answer | NoAnswer) -> None:
+        asked = self._asked.pop(event.call, None)
+        server_ms = replies.server_date_ms(event.date) if isinstance(event, Answer) else None
+        if asked is not None and server_ms is not None:
+            self._bridge.clock_offset(self._clock.compare(server_ms, asked))
+
+    def _look_around(self, orders: list[Order]) -> None:
+        """Now and then: dead threads, a disk that heals, what is older than `keep`."""
+        now = self._clock.now()
+        if now.monotonic >= self._look_at:
+            self._look_at = now.monotonic + LOOK_AROUND_S
+            self._find_the_dead(orders, now)
+        if self._journal.trouble is not None and now.monotonic >= self._heal_at:
+            self._heal_at = now.monotonic + HEAL_EVERY_S
+            self._journal.try_disk(now.utc_ms)
+        if now.monotonic >= self._prune_at and now.good:
+            gone = self._journal.prune(now.utc_ms - self._settings.journal.keep_s * 1000, now.utc_ms)
+            self._prune_at = now.monotonic + (1.0 if gone else PRUNE_EVERY_S)
+
+    def _find_the_dead(self, orders: list[Order], now: Now) -> None:
+        if self._open_connection is not None and not self._publisher.thread_alive():
+            text = "the MQTT client's thread is gone"
+            lost = BrokerLost(self._open_connection, BrokerTrouble.LOST, text)
+            self._open_connection = None
+            orders += self._bridge.step(lost, now)
+        if not self._rest.alive():
+            self._log.note("error", "rest_worker_restarted")
+            self._rest = RestWorker(self._settings.mt1.url, self._tls, self._inbox.put)
+            for call in list(self._asked):
+                orders += self._bridge.step(NoAnswer(call, Trouble.NETWORK, "the REST worker's thread was gone"), now)
+            self._asked.clear()
+
+    # --- orders -------------------------------------------------------------------------------------
+
+    def _carry_out(self, orders: list[Order]) -> None:
+        for order in orders:
+            match order:
+                case Publish():
+                    self._publisher.publish(order)
+                case Note():
+                    self._log.note(order.level, order.event, **order.facts)
+                case Call():
+                    self._asked[order.call] = self._clock.now()
+                    self._rest.submit(order)
+                case OpenLink():
+                    self._links.open(order)
+                case CloseLink():
+                    self._links.close(order)
+                case OpenBroker():
+                    self._open_connection = order.connection
+                    self._publisher.open(order)
+                case CloseBroker():
+                    self._open_connection = None
+                    self._publisher.close(order)
+                case KeepToken():
+                    self._keep_token(order)
+                case KeepBudget():
+                    self._keep(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
+                case StatusText():
+                    self._notifier.status(order.text)
+                case Finished():
+                    self._notifier.stopping()
+
+    def _keep_token(self, order: KeepToken) -> None:
+        if order.kept is None:
+            self._state.remove(kept.TOKEN_FILE)
+        else:
+            self._keep(kept.TOKEN_FILE, kept.token_to_text(order.kept, self._settings.mt1.url))
+
+    def _keep(self, name: str, content: bytes) -> None:
+        trouble = self._state.write(name, content)
+        if trouble is not None:
+            self._log.note("warning", "state_not_kept", text=trouble)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        """In the order of the data: cloud first, MQTT, then the journal. Every join has a limit."""
+        self._rest.close()
+        self._links.join(0.5)
+        self._publisher.join(1.0)
+        now = self._clock.now()
+        while True:  # acknowledgements that came with the DISCONNECT
+            try:
+                self._bridge.step(self._inbox.get_nowait(), now)
+            except queue.Empty:
+                break
+        try:
+            self._journal.commit(now.utc_ms)
+            self._journal.close()
+        except sqlite3.Error as error:
+            self._log.note("error", "journal_not_closed", text=str(error))
+        self._staging.close()
+        self._state.unlock()
+        self._log.note("info", "stopped")
+
+
+@contextmanager
+def _signals(inbox: "queue.SimpleQueue[Event]") -> Iterator[None]:
+    def asked(number: int, _frame: FrameType | None) -> None:
+        inbox.put(StopAsked(signal.Signals(number).name))
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _any_https(settings: Settings) -> bool:
+    return any(urlsplit(url).scheme == "https" for url in (settings.mt1.url, settings.mt1.realtime_url))

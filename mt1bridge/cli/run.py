@@ -1,0 +1,35 @@
+"""`mt1bridge run`: the daemon."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HELP = "the daemon: bridge the MT1 server to MQTT until stopped"
+EXAMPLE = "mt1bridge run -c /etc/mt1bridge/mt1bridge.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser  # only what every command has
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the configuration and turn until asked to stop. Raises ConfigurationError."""
+    os.environ.setdefault("STOMP_SKIP_HOSTNAME_SCAN", "1")  # importing stomp.py resolves names, 20 s without DNS
+    from mt1bridge.config.loading import load
+    from mt1bridge.runtime.clock import SystemClock
+    from mt1bridge.runtime.logs import configure
+    from mt1bridge.runtime.systemd import Notifier
+
+    clock = SystemClock()
+    loaded = load(Path(args.config), os.environ, clock.now().utc_ms)
+    os.umask(0o077)
+    log = configure(loaded.settings.log.level, loaded.settings.log.format, sys.stderr, clock)
+    for warning in loaded.warnings:
+        log.note("warning", "configuration_questionable", text=str(warning))
+    from mt1bridge.app import App
+
+    try:
+        return App(loaded.settings, log, Notifier()).run()
+    finally:
+        log.close()
