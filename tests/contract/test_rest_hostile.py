@@ -1,5 +1,6 @@
 """Servers, networks and proxies that behave badly: every call ends in time, with a trouble that names it."""
 
+import contextlib
 import gzip
 import logging
 import random
@@ -32,6 +33,18 @@ def check(event: RestEvent, trouble: Trouble, *words: str) -> None:
         assert word in event.text
     assert PASSWORD not in event.text
     assert TOKEN not in event.text
+
+
+@contextlib.contextmanager
+def full_queue():
+    """An address that drops every SYN: nobody accepts, and the queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()
 
 
 # --- too slow ---------------------------------------------------------------------------------------
@@ -90,17 +103,8 @@ def test_the_endless_body_of_another_status_is_not_waited_for(status):
 
 
 def test_an_address_that_never_answers_is_a_time_out():
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        fillers = []
-        for _ in range(4):  # nobody accepts, so the queue is full and the next SYN is dropped
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-            fillers.append(filler)
-        with Worker(f"http://127.0.0.1:{listener.getsockname()[1]}", Deadlines(connect_s=0.5)) as worker:
-            event = worker.trouble()
-        for filler in fillers:
-            filler.close()
+    with full_queue() as (host, port), Worker(f"http://{host}:{port}", Deadlines(connect_s=0.5)) as worker:
+        event = worker.trouble()
     assert (event.trouble, event.text.partition(": ")[2]) == (Trouble.TIMEOUT, "cannot be reached in time")
 
 
@@ -237,6 +241,20 @@ def test_a_port_without_a_server_refuses():
         port = listener.getsockname()[1]
     with Worker(f"http://localhost:{port}") as worker:
         check(worker.ask(LOGIN), Trouble.REFUSED)
+
+
+def test_a_dead_address_beside_a_living_one_does_not_use_up_the_call(monkeypatch):
+    with Server(say(answer(b"[]"))) as server, full_queue() as dead:
+        # The resolver is not ours: what it would say of a host whose IPv6 is dead, on addresses of this machine.
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (dead, ("127.0.0.1", server.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with Worker("http://two.invalid", Deadlines(connect_s=3600.0, total_s=3600.0)) as worker:
+            assert worker.answer() == Answer(2, 200, b"[]")
+
+
+def test_a_literal_ipv6_address_is_reached_or_refused_but_never_looked_up():
+    with Worker("http://[::1]:1") as worker:
+        assert worker.trouble().trouble in (Trouble.REFUSED, Trouble.NETWORK)
 
 
 def test_a_name_that_does_not_exist_is_dns():

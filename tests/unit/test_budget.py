@@ -137,6 +137,19 @@ def test_refused_logins_pause_logins_ever_longer_and_nothing_else():
     assert pauses == [1, 5, 15, 60, 60, 60]
 
 
+def test_a_login_that_never_left_does_not_count_but_the_one_before_it_does():
+    one = budget()
+    one.made(START, login=True)
+    one.login_unsent()
+    assert wait(one, login=True) == 1
+    one.made(after(10), login=True)
+    one.made(after(70), login=True)
+    one.login_unsent()
+    one.login_unsent()
+    assert one.next_at(after(30), login=True) == after(71).monotonic
+    assert one.memo(after(71)).last_login_ms == after(10).utc_ms
+
+
 def test_an_accepted_login_lifts_the_pause():
     one = budget()
     for _ in range(3):
