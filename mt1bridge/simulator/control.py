@@ -1,5 +1,6 @@
 """`Control`: every verb by which tests, the demo and /control/ move the simulator."""
 
+import asyncio
 import inspect
 import json
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ class ControlOverHttp:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/control/", self.verbs),
+            web.get("/control/wait_load", self.wait_load),
             web.get("/control/{verb}", self.get),
             web.post("/control/{verb}", self.post),
         ]
@@ -58,6 +60,17 @@ class ControlOverHttp:
                 for verb, one in members.items()
             }
         )
+
+    async def wait_load(self, request: web.Request) -> web.Response:
+        """?load=<number>&timeout=<seconds>: answers when the load is through, or with what there is by then."""
+        try:
+            load, timeout = int(request.query["load"]), float(request.query.get("timeout", "60"))
+            await asyncio.wait_for(self._control._finished(load), timeout)
+        except TimeoutError:
+            pass
+        except (LookupError, ValueError) as problem:
+            return web.json_response({"ok": False, "error": f"no such load: {problem}"}, status=400)
+        return await self._answer("load_progress", {"load": load})
 
     async def get(self, request: web.Request) -> web.Response:
         return await self._answer(request.match_info["verb"], dict(request.query))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mt1bridge.simulator.clock import UNITS_PER_SECOND, monotonic, now_units
-from mt1bridge.simulator.timing import Timing
+from mt1bridge.simulator.timing import Timing, units
 from mt1bridge.simulator.world import World
 
 _TICK_S = 0.01
@@ -84,7 +84,7 @@ class Loads:
         self._progress[number] = progress = Progress(count)
         plan = steps(count, chosen, list(channels), corrections, seed)
         spacing = int(UNITS_PER_SECOND / per_second) if per_second > 0 else UNITS_PER_SECOND // 1000
-        first = now_units() if start is None else int(start)
+        first = now_units() if start is None else units(start)
         task = asyncio.get_running_loop().create_task(self._run(plan, progress, per_second, first, spacing))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -94,6 +94,11 @@ class Loads:
         """wanted, impulses, renumbered, cleared, done."""
         progress = self._progress[int(load)]
         return {name: getattr(progress, name) for name in Progress.__slots__}
+
+    async def _finished(self, load: int) -> None:
+        """Returns when the load is through."""
+        while not self._progress[load].done:
+            await asyncio.sleep(_TICK_S)
 
     async def _run(self, plan: Iterator[Step], progress: Progress, per_second: float, first: int, spacing: int) -> None:
         timing, begun = Timing(self._world), monotonic()

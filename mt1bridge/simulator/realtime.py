@@ -15,6 +15,7 @@ from mt1bridge.simulator.world import World
 
 _COOKIE = "JSESSIONID"
 _LONGEST = 4_000_000
+_PROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 
 
 class Realtime:
@@ -61,7 +62,9 @@ class Realtime:
         taken = any(one.name == name for one in world.sessions.values())
         full = behaviour.max_sessions is not None and len(world.sessions) >= behaviour.max_sessions
         # Pings are answered here and not by the library: a swallowed connection must stay silent.
-        ws = web.WebSocketResponse(autoping=False, autoclose=False, compress=False, max_msg_size=_LONGEST, timeout=0.5)
+        ws = web.WebSocketResponse(
+            autoping=False, autoclose=False, compress=False, max_msg_size=_LONGEST, timeout=0.5, protocols=_PROTOCOLS
+        )
         await ws.prepare(request)
         transport = request.transport
         if transport is None:

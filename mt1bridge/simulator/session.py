@@ -34,14 +34,15 @@ class Session:
     # --- writing
 
     def write(self, data: bytes) -> None:
-        """Raw bytes; a reader that owes too much is cut off (MT1-API, section 14)."""
+        """Raw bytes; who has not read the earlier ones is cut off (MT1-API, section 14)."""
         if self.swallowed or self.closing or self.transport.is_closing():
             return
-        self.transport.write(data)
-        self._sent = monotonic()
         if self.transport.get_write_buffer_size() > self.world.behaviour.max_backlog:
             self.world.counters["cut_off"] += 1
             self.reset()
+            return
+        self.transport.write(data)
+        self._sent = monotonic()
 
     def send_text(self, text: str) -> None:
         """One text message, in fragments if so told."""

@@ -17,6 +17,13 @@ def channel_number(channel: int | str) -> int:
     return int(str(channel).upper().removeprefix("C"))
 
 
+def units(timestamp: int | str) -> int:
+    """A timestamp in 100 ns: an int, or its digits. ValueError for a float: it would lose the last digit."""
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | str):
+        raise ValueError(f"{timestamp!r} is not a whole number of 100 ns")
+    return int(timestamp)
+
+
 class Timing:
     """Verbs of `Control` about devices and triggers. Timestamps: ints of 100 ns since 1970."""
 
@@ -52,15 +59,12 @@ class Timing:
         row = Row(
             device=device,
             channel=channel,
-            timestamp=self._free_time(known, rows) if at is None else int(at),
-            type=behaviour.default_type if type is None else type,
+            timestamp=self._free_time(known, rows) if at is None else units(at),
             number=rows.last_number if with_number else None,
             number_type=number_type,
-            valid=behaviour.valid if valid is None else valid,
-            blocked=behaviour.blocked if blocked is None else blocked,
-            falling_edge=behaviour.falling_edge if falling_edge is None else falling_edge,
             time_offset=known.time_offset,
             extra=dict(extra or {}),
+            **self._given(type=type, valid=valid, blocked=blocked, falling_edge=falling_edge),
         )
         self._upload(row, push, listed, counted)
         if behaviour.twins and with_number:
@@ -85,7 +89,7 @@ class Timing:
         behaviour = self._world.behaviour
         order = behaviour.renumber_order if order is None else order
         gap = behaviour.renumber_gap_s if gap_s is None else gap_s
-        old = self._rows(device, channel).latest(timestamp)
+        old = self._rows(device, channel).latest(units(timestamp))
         new = replace(old, number=number, number_type=number_type, type=behaviour.default_type)
         clearing = self._clearing(old)
         ways: dict[str, list[tuple[Row, bool | None, Row | None]]] = {
@@ -94,6 +98,8 @@ class Timing:
             "clear_only": [(clearing, False, old)],
             "new_only": [(new, True, None)],
         }
+        if order not in ways:
+            raise ValueError(f"no such order: {order}; there are {', '.join(ways)}")
         for place, (row, in_effect, target) in enumerate(ways[order]):
             step = partial(self._upload, row, push, in_effect=in_effect, target=target)
             if place and gap > 0:
@@ -104,12 +110,12 @@ class Timing:
     def clear(self, device: str, channel: int | str, timestamp: int, *, push: bool = True) -> None:
         """The trigger is deleted on the device: a ClearTrigger."""
         rows = self._rows(device, channel)
-        old = rows.latest(timestamp)
+        old = rows.latest(units(timestamp))
         self._upload(self._clearing(old), push, in_effect=False, target=old)
 
     def clear_unknown(self, device: str, channel: int | str, timestamp: int, number: int | None = None) -> None:
         """A ClearTrigger for something that was never stored."""
-        row = Row(device, channel_number(channel), timestamp, CLEAR, number, "MANUAL")
+        row = Row(device, channel_number(channel), units(timestamp), CLEAR, number, "MANUAL")
         self._upload(replace(row, time_offset=self._device(device).time_offset), True, in_effect=False)
 
     def late_upload(
@@ -126,7 +132,7 @@ class Timing:
         """`count` triggers with old times (start, start + spacing ...; None: so that the last was two hours ago)
         get to the server now. order: None is as `late_upload` of the behaviour says. Returns their times."""
         known, rows, channel = self._device(device), self._rows(device, channel), channel_number(channel)
-        first = now_units() - 2 * 3600 * UNITS_PER_SECOND - count * spacing if start is None else int(start)
+        first = now_units() - 2 * 3600 * UNITS_PER_SECOND - count * spacing if start is None else units(start)
         batch = [
             Row(device, channel, first + place * spacing, number=number + place, time_offset=known.time_offset)
             for place in range(count)
@@ -156,7 +162,7 @@ class Timing:
     def delete(self, device: str, channel: int | str, timestamp: int, *, push: bool = True) -> None:
         """Deleted on the web platform: ENTITY_DELETE; the row goes or stays as `deletion` says."""
         rows = self._rows(device, channel)
-        row = rows.latest(timestamp)
+        row = rows.latest(units(timestamp))
         if self._world.behaviour.deletion == "remove":
             rows.remove(row)
         rows.kept[row.arrival].deleted = True
@@ -170,7 +176,7 @@ class Timing:
         if not changes.keys() <= allowed:
             raise ValueError(f"only {', '.join(sorted(allowed))} can be edited")
         rows = self._rows(device, channel)
-        row = rows.change(rows.latest(timestamp), changes)
+        row = rows.change(rows.latest(units(timestamp)), changes)
         rows.settle(row, True)
         change = self._world.behaviour.edit_change
         if push and change is not None:
@@ -196,6 +202,13 @@ class Timing:
         rows.stamped.add(at)
         return at
 
+    def _given(self, **values: Any) -> dict[str, Any]:
+        """Type and flags as told, or as is usual where nothing is told."""
+        behaviour = self._world.behaviour
+        usual = {"type": behaviour.default_type, "valid": behaviour.valid, "blocked": behaviour.blocked}
+        usual["falling_edge"] = behaviour.falling_edge
+        return {name: usual[name] if value is None else value for name, value in values.items()}
+
     def _clearing(self, old: Row) -> Row:
         behaviour = self._world.behaviour
         at = old.timestamp if behaviour.clear_timestamp == "same" else now_units()
@@ -203,6 +216,8 @@ class Timing:
         return replace(old, type=CLEAR, timestamp=at, number=number, extra={})
 
     def _ordered(self, batch: Sequence[Any], order: str) -> list[Any]:
+        if order not in ("oldest_first", "newest_first", "random", "history_only"):
+            raise ValueError(f"no such order: {order}")
         if order == "newest_first":
             return list(reversed(batch))
         return self._world.rng.sample(batch, len(batch)) if order == "random" else list(batch)

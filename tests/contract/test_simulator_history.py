@@ -306,7 +306,7 @@ def test_pages_of_a_hundred_thousand_rows_are_whole_and_without_overlap(sim, res
     assert numbers(rest.history(limit=2, offset=50_000)) == [50_000, 49_999]
 
 
-@pytest.mark.parametrize("wrong", ["device", "trigger", "change"])
+@pytest.mark.parametrize("wrong", ["device", "trigger", "change", "order"])
 def test_what_does_not_exist_is_refused(sim, wrong):
     if wrong == "device":
         with pytest.raises(KeyError, match="no such device: 1"):
@@ -314,6 +314,12 @@ def test_what_does_not_exist_is_refused(sim, wrong):
     elif wrong == "trigger":
         with pytest.raises(KeyError, match="no trigger with timestamp 5"):
             sim.control.clear(DEVICE, 0, 5)
+    elif wrong == "order":
+        sim.control.impulse(DEVICE, 0, 1, at=AT)
+        with pytest.raises(ValueError, match="no such order: best"):
+            sim.control.renumber(DEVICE, 0, AT, 2, order="best")
+        with pytest.raises(ValueError, match="no such order: best"):
+            sim.control.late_upload(DEVICE, 0, 1, order="best")
     else:
         with pytest.raises(ValueError, match="colour"):
             sim.control.set_device(DEVICE, colour="red")

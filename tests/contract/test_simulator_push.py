@@ -447,6 +447,17 @@ def test_message_may_be_split_inside_a_character(sim):
         assert push.push()["dto"]["note"] == "äöü⛷"
 
 
+def test_reader_in_time_gets_a_body_of_any_size(sim):
+    with subscribed(sim) as push:
+        sim.control.inject_body(DEVICE, "x" * 8_000_000)
+        assert len(push.frame()[2]) == 8_000_000
+
+
+def test_stomp_subprotocol_is_taken_if_offered(sim):
+    with opened(sim, subprotocols=["v12.stomp"]) as push:
+        assert push.ws.getsubprotocol() == "v12.stomp"
+
+
 def test_slow_reader_is_cut_off(sim):
     sim.control.behave(max_backlog=50_000)
     with subscribed(sim):
