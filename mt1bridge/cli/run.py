@@ -5,12 +5,14 @@ import os
 import sys
 from pathlib import Path
 
+from mt1bridge.cli import add_config_option, config_path
+
 HELP = "the daemon: bridge the MT1 server to MQTT until stopped"
 EXAMPLE = "mt1bridge run -c /etc/mt1bridge/mt1bridge.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser  # only what every command has
+    add_config_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from mt1bridge.runtime.systemd import Notifier
 
     clock = SystemClock()
-    loaded = load(Path(args.config), os.environ, clock.now().utc_ms)
+    loaded = load(Path(config_path(args, os.environ)), os.environ, clock.now().utc_ms)
     os.umask(0o077)
     log = configure(loaded.settings.log.level, loaded.settings.log.format, sys.stderr, clock)
     for warning in loaded.warnings:

@@ -4,21 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-EXAMPLE = """example:
-  mt1bridge simulate --port 8080 --device 231203016 --device 231203037
+HELP = "Run an MT1 server of our own: REST, SockJS and STOMP, with the traffic of an alpine race."
+EXAMPLE = """mt1bridge simulate --port 8080 --device 231203016 --device 231203037
   curl -s http://127.0.0.1:8080/control/                     what can be controlled
   curl -s http://127.0.0.1:8080/control/impulse -d '{"device": "231203016", "channel": 0}'
   curl -s http://127.0.0.1:8080/control/stored               all that the bridge should have delivered
 
-in the bridge's configuration, point both addresses of the cloud at it:
-  REST http://127.0.0.1:8080, realtime http://127.0.0.1:8080/devices
-"""
+in the bridge's configuration: mt1.url: http://127.0.0.1:8080"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Run an MT1 server of our own: REST, SockJS and STOMP, with the traffic of an alpine race."
-    parser.epilog = EXAMPLE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=_port, default=8080, help="0: chosen by the system (default %(default)s)")
     parser.add_argument(
