@@ -72,12 +72,17 @@ class Options:
 
 
 class Mosquitto:
-    """The broker process. It keeps its port over stop, kill and start."""
+    """The broker process. It keeps its ports over stop, kill and start.
+
+    plain_port: MQTT over TCP without TLS on 127.0.0.1; the same as port unless port speaks TLS or WebSocket.
+    """
 
     def __init__(self, directory: Path, options: Options | None = None) -> None:
         self.options = options or Options()
         self.host = self.options.host
         self.port = free_port(self.host)
+        special = self.options.websockets or self.options.tls is not None
+        self.plain_port = free_port() if special else self.port
         self._directory = directory / f"mosquitto-{self.port}"
         self._directory.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
@@ -172,6 +177,8 @@ class Mosquitto:
                 f"keyfile {options.tls.certificate.key}",
                 f"require_certificate {'true' if options.tls.demand_client_certificate else 'false'}",
             ]
+        if self.plain_port != self.port:  # 2.0.11 does not start with a WebSocket listener alone
+            lines.append(f"listener {self.plain_port} 127.0.0.1")
         return lines
 
     def _password_file(self) -> Path:

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from mt1bridge.config.settings import MqttSettings
 from mt1bridge.model.broker import (
@@ -88,13 +89,25 @@ class Inbox:
 
 
 class Rig:
-    """A publisher with its inbox. Every connection gets the next number, every message the next token."""
+    """A publisher with its inbox, closed and looked over at the end of `with`.
+
+    Every connection gets the next number, every message the next token.
+    """
 
     def __init__(self, what: MqttSettings, limits: Limits | None = None) -> None:
         self.inbox = Inbox()
         self.publisher = Publisher(what, self.inbox, limits=limits)
         self.connection = 0
         self.token = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            self.end()
+        else:
+            self.close()
 
     def open(self, *filters: str, protocol: int = 5, will: Publication | None = WILL) -> int:
         self.connection += 1
