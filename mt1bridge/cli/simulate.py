@@ -1,16 +1,17 @@
 """`mt1bridge simulate`: an MT1 server of our own to try against."""
 
 import argparse
-import sys
 from pathlib import Path
 
-HELP = "Run an MT1 server of our own: REST, SockJS and STOMP, with the traffic of an alpine race."
-EXAMPLE = """mt1bridge simulate --port 8080 --device 231203016 --device 231203037
-  curl -s http://127.0.0.1:8080/control/                     what can be controlled
-  curl -s http://127.0.0.1:8080/control/impulse -d '{"device": "231203016", "channel": 0}'
-  curl -s http://127.0.0.1:8080/control/stored               all that the bridge should have delivered
+from mt1bridge.model.errors import BridgeError, UsageError
 
-in the bridge's configuration: mt1.url: http://127.0.0.1:8080"""
+HELP = (
+    "Run an MT1 server of our own: REST, SockJS and STOMP, with the traffic of an alpine race. To let the bridge talk\n"
+    "to it, give mt1.url its address, with the account below. What it can be told to do: GET <address>/control/"
+)
+EXAMPLE = """mt1bridge simulate --port 8080 --device 231203016 --device 231203037
+  curl -s http://127.0.0.1:8080/control/impulse -d '{"device": "231203016", "channel": 0}'
+  curl -s http://127.0.0.1:8080/control/stored     all that the bridge should have delivered"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,25 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT: 0. 1 with one line on stderr if that cannot be."""
+    """Serve until SIGTERM or SIGINT: 0. ModuleNotFoundError: aiohttp is missing; BridgeError: it cannot serve."""
     if args.tls_key is not None and args.tls_cert is None:
-        print("mt1bridge simulate: --tls-key needs --tls-cert", file=sys.stderr)
-        return 2
-    try:
-        from mt1bridge.simulator.program import serve
-    except ModuleNotFoundError as problem:
-        if (problem.name or "").partition(".")[0] != "aiohttp":
-            raise
-        print(
-            "mt1bridge simulate: aiohttp is not installed; it comes with: pip install 'mt1bridge[simulate]'",
-            file=sys.stderr,
-        )
-        return 1
+        raise UsageError("--tls-key needs --tls-cert")
+    from mt1bridge.simulator.program import serve
+
     try:
         serve(args)
-    except OSError as problem:  # also of TLS: ssl.SSLError is one
-        print(f"mt1bridge simulate: {problem}", file=sys.stderr)
-        return 1
+    except OSError as problem:
+        raise BridgeError(f"the simulator cannot serve: {problem}") from problem
     return 0
 
 

@@ -13,13 +13,7 @@ import requests
 from simulator_probe import DEVICE, OTHER, Push
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = """
-import argparse, sys
-from mt1bridge.cli import simulate
-parser = argparse.ArgumentParser(prog="mt1bridge simulate")
-simulate.add_arguments(parser)
-sys.exit(simulate.run(parser.parse_args()))
-"""
+PROGRAM = "import sys; from mt1bridge.cli import main; sys.exit(main(['simulate', *sys.argv[1:]]))"
 
 
 def command(*arguments, before=""):
@@ -105,7 +99,7 @@ def test_https_with_a_certificate_of_ones_own(tmp_path):
         push.ws.shutdown()
     result = ended("--port", 0, "--tls-cert", certificate)
     assert result.returncode == 1
-    assert result.stderr.startswith("mt1bridge simulate: no usable certificate and key in")
+    assert result.stderr.startswith("mt1bridge: the simulator cannot serve: no usable certificate and key in")
 
 
 @pytest.mark.parametrize(
@@ -130,15 +124,17 @@ def test_port_in_use_and_missing_files_are_one_line():
         assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
         assert "address already in use" in result.stderr
     result = ended("--port", 0, "--tls-cert", "/nowhere.pem")
-    assert (result.returncode, result.stderr) == (1, "mt1bridge simulate: cannot read /nowhere.pem\n")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "mt1bridge: the simulator cannot serve: cannot read /nowhere.pem\n",
+    )
 
 
 def test_missing_aiohttp_is_told_with_the_remedy():
     result = ended("--port", 0, before="import sys; sys.modules['aiohttp'] = None\n")
     assert result.returncode == 1
-    assert result.stderr == (
-        "mt1bridge simulate: aiohttp is not installed; it comes with: pip install 'mt1bridge[simulate]'\n"
-    )
+    assert result.stderr.startswith("mt1bridge: the library aiohttp is not installed")
+    assert result.stderr.endswith("pip install 'mt1bridge[simulate]'\n")
 
 
 def test_command_is_known_without_importing_the_simulator():
