@@ -5,6 +5,7 @@ errors (model/errors.py); `main` alone turns them into text and an exit code.
 """
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -49,11 +50,13 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 fine, 1 failed, 2 wrong usage, 78 faulty configuration."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end us
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end us
         code = _run(list(sys.argv[1:] if argv is None else argv))
-        return _flushed(code)
+        if sys.stdout is not None:  # None where it was closed before we began
+            sys.stdout.flush()
+        return code
     except ConfigurationError as error:
         _say(*(f"warning: {warning}" for warning in error.warnings), str(error))
         return error.exit_code
@@ -68,6 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        _say(f"mt1bridge: the output cannot be written: {error.strerror}")
+        return BridgeError.exit_code
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -153,20 +162,6 @@ def _meant(word: str) -> str:
 
     near = get_close_matches(word.lower(), list(COMMANDS), n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _flushed(code: int) -> int:
-    """Return the code if all output could be written, else 1."""
-    try:
-        if sys.stdout is not None:  # None where standard output was closed before we began
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _drop_output()
-        _say(f"mt1bridge: the output cannot be written: {error.strerror}")
-        return 1
-    return code
 
 
 def _drop_output() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt1bridge.config.loading import load
@@ -114,6 +114,7 @@ def test_one_line_break_at_the_end_of_a_secret_file_does_not_count(
 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\x00")).filter(lambda text: text.strip()))
+@settings(deadline=None)
 def test_any_password_survives_its_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.getbasetemp() / "any-password"
     file.write_bytes(text.encode() + b"\n")
@@ -162,9 +163,9 @@ def test_another_path_in_the_environment_beats_the_path_in_the_file(
 def test_a_systemd_credential_is_found(config: Callable[..., Path], secret: Callable[..., Path]) -> None:
     directory = str(secret("hunter2\n", "mt1-password", mode=0o440).parent)
     secret("other\n", "mqtt-password")
-    settings = load(config("mt1: {username: a}\nmqtt: {username: b}"), {"CREDENTIALS_DIRECTORY": directory}).settings
-    assert settings.mt1.password == Secret("hunter2")
-    assert settings.mqtt.password == Secret("other")
+    found = load(config("mt1: {username: a}\nmqtt: {username: b}"), {"CREDENTIALS_DIRECTORY": directory}).settings
+    assert found.mt1.password == Secret("hunter2")
+    assert found.mqtt.password == Secret("other")
 
 
 def test_a_credential_beside_a_password_file_says_how_to_mend_it(

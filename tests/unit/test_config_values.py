@@ -1,7 +1,7 @@
 """One text, one value: durations, numbers, words, topics, addresses."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt1bridge.config import addresses, values
@@ -47,6 +47,7 @@ def test_a_duration_beyond_its_limits_is_refused_with_the_limits() -> None:
 
 
 @given(st.integers(0, 10 * YEAR_S))
+@settings(deadline=None)
 def test_a_written_duration_reads_as_itself(seconds: int) -> None:
     assert values.duration(0, 10 * YEAR_S)(values.written(seconds)) == seconds
 
@@ -203,6 +204,7 @@ def test_plain_http_to_another_machine_is_refused(text: str) -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_any_text_is_an_address_or_unfit(text: str) -> None:
     for read in (addresses.broker, addresses.web):
         for candidate in (text, f"mqtt://{text}", f"ws://[{text}]", f"https://{text}"):
