@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from mt1bridge.config.report import Place, Report
+from mt1bridge.config.report import GOT, Place, Report
 
 LARGEST_FILE = 1 << 20  # bytes
 DEEPEST = 16  # levels; the settings need 5
@@ -116,7 +116,9 @@ def entries(node: Node, key: str, report: Report) -> list[Entry] | None:
         if name is None:
             report.problem(place_of(key_node), key, "a key must be a plain word")
         elif name in seen:
-            report.problem(place_of(key_node), key, f"this key is given a second time, first on {seen[name]}", name)
+            report.problem(
+                place_of(key_node), key, f"the key {GOT} is given a second time, first on {seen[name]}", name
+            )
         else:
             seen[name] = place_of(key_node)
             found.append((name, key_node, value))

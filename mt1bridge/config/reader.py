@@ -8,7 +8,7 @@ from mt1bridge.config.devices import read_devices
 from mt1bridge.config.document import Document, Node, place_of
 from mt1bridge.config.found import Found
 from mt1bridge.config.options import DEVICES, OPTIONS, SECTIONS, Option
-from mt1bridge.config.report import Place, Report
+from mt1bridge.config.report import GOT, Place, Report
 from mt1bridge.config.settings import DeviceSettings
 
 PREFIX = "MT1BRIDGE_"
@@ -126,5 +126,5 @@ def _unknown(name: str, key: Node, section: str, known: Iterable[str], report: R
     if not meant:
         homes = [option.name for option in OPTIONS if option.key == name] + [DEVICES] * (name == "devices")
         meant = " or ".join(homes)
-    where = f"in {section}" if section else "at the top"
-    report.problem(place_of(key), section, f"no such key {where}; known: {', '.join(known)}", name, meant)
+    text = f"there is no key {GOT} here" + ("" if meant else f"; known are {', '.join(known)}")
+    report.problem(place_of(key), section, text, name, meant)

@@ -6,6 +6,7 @@ from mt1bridge.model.errors import Problem
 
 MOST_PROBLEMS = 200  # nobody reads more; a file with more is the wrong file
 LONGEST_ECHO = 60
+GOT = "{got}"  # in the text of a problem: where the user's own text goes, if not to the end
 
 
 class Unfit(Exception):
@@ -91,7 +92,8 @@ class Report:
     def _told(self, finding: _Finding) -> Problem:
         text = finding.text
         if finding.got is not None:
-            text += f", got {self._shown(finding.got)}"
+            shown = self._shown(finding.got)
+            text = text.replace(GOT, shown) if GOT in text else f"{text}, got {shown}"
         if finding.guess and self._may_show(finding.guess):
             text += f"; did you mean {finding.guess}?"
         place = finding.place

@@ -44,7 +44,7 @@ def test_every_fault_is_told_with_its_place_and_the_code_is_78(file: Path, capsy
     shown = capsys.readouterr()
     assert shown.out == ""
     first, second = shown.err.splitlines()
-    assert first.startswith(f"{file}:5:3: mqtt: no such key in mqtt")
+    assert first.startswith(f"{file}:5:3: mqtt: there is no key 'urll' here")
     assert first.endswith("did you mean url?")
     assert second.startswith(f"{file}:6:14: log.level: expected one of debug, info, warning, error, got 'loud'")
     assert "hunter2" not in shown.err

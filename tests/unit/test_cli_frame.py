@@ -20,7 +20,8 @@ HEAVY = ("aiohttp", "asyncio", "requests", "stomp", "paho", "structlog", "sqlite
 
 
 def python(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.Popen([sys.executable, *arguments], env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
 
@@ -169,19 +170,21 @@ def test_an_interrupt_ends_with_130_and_without_a_traceback() -> None:
     assert (process.returncode, said) == (130, b"")
 
 
-def test_a_reader_that_goes_away_is_no_traceback() -> None:
+@pytest.mark.parametrize("unbuffered", [(), ("-u",)])
+def test_a_reader_that_goes_away_is_no_traceback(unbuffered: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = python("-m", "mt1bridge", "version", stdout=writing)
+    process = python(*unbuffered, "-m", "mt1bridge", "version", stdout=writing)
     os.close(writing)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (141, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_behind_the_output_is_told() -> None:
+@pytest.mark.parametrize("unbuffered", [(), ("-u",)])
+def test_a_full_disk_behind_the_output_is_told(unbuffered: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
-        process = python("-m", "mt1bridge", "version", stdout=full)
+        process = python(*unbuffered, "-m", "mt1bridge", "version", stdout=full)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (1, b"mt1bridge: the output cannot be written: No space left on device\n")
 

@@ -180,26 +180,27 @@ jornal:
         "6:5: mt1.devices: expected a device id, digits alone, in quotes, got 'finish'",
         "8:8: mqtt.url: expected a URL such as mqtt://localhost:1883, got 'localhost:1883'; "
         "did you mean mqtt://localhost:1883?",
-        "9:3: mqtt: no such key in mqtt; known: url, username, password, password_file, client_id, protocol, "
-        "base_topic, ca_file, cert_file, key_file, scalar_topics, commands, got 'base-topic'; did you mean base_topic?",
+        "9:3: mqtt: there is no key 'base-topic' here; did you mean base_topic?",
         '10:13: mqtt.protocol: expected "5" or "3.1.1", got \'4\'; did you mean "3.1.1"?',
         "11:15: mqtt.base_topic: expected a topic without #, + and control characters, got 'a/#'; did you mean a?",
         "13:13: reconcile.interval: expected a duration such as 90s, 5m, 12h or 30d, got '5'; did you mean 5s?",
         "14:21: reconcile.calls_per_minute: expected a whole number from 1 to 6000, got 'abc'",
-        "15:1: no such key at the top; known: mt1, mqtt, home_assistant, journal, reconcile, log, instance, "
-        "got 'jornal'; did you mean journal?",
+        "15:1: there is no key 'jornal' here; did you mean journal?",
     ]
 
 
 @pytest.mark.parametrize(
     ("content", "place"),
     [
-        (MINIMAL + "log: {level: info}\nlog: {level: debug}", "3:1: this key is given a second time, first on line 2"),
-        ("mt1:\n  username: a\n  username: b\n  password: x", "3:3: mt1: this key is given a second time"),
-        ("mt1: {username: a, password: x, devices: {'1': , 1: }}", "1:50: mt1.devices: this key is given a second"),
+        (
+            MINIMAL + "log: {level: info}\nlog: {level: debug}",
+            "3:1: the key 'log' is given a second time, first on line 2",
+        ),
+        ("mt1:\n  username: a\n  username: b\n  password: x", "3:3: mt1: the key 'username' is given a second time"),
+        ("mt1: {username: a, password: x, devices: {'1': , 1: }}", "1:50: mt1.devices: the key '1' is given a second"),
         (
             "mt1: {username: a, password: x, devices: {'1': {channels: {C0: a, C0: b}}}}",
-            "1:67: mt1.devices.1.channels: this key is given a second time",
+            "1:67: mt1.devices.1.channels: the key 'C0' is given a second time",
         ),
     ],
 )
@@ -222,6 +223,11 @@ def test_a_key_given_twice_is_an_error(tmp_path: Path, content: str, place: str)
 )
 def test_an_unknown_key_gets_a_guess(tmp_path: Path, key: str, guess: str) -> None:
     assert fault(tmp_path, f"{MINIMAL}mqtt: {{{key}: 1}}").endswith(f"did you mean {guess}?")
+
+
+def test_an_unknown_key_that_is_like_no_other_gets_the_whole_list(tmp_path: Path) -> None:
+    told = fault(tmp_path, f"{MINIMAL}log: {{zzz: 1}}")
+    assert told == "2:7: log: there is no key 'zzz' here; known are level, format"
 
 
 def test_keys_without_their_section_are_sent_home(tmp_path: Path) -> None:

@@ -217,6 +217,11 @@ def test_a_password_that_is_none_is_refused_and_not_repeated(config: Callable[..
     assert "got" not in told
 
 
+def test_a_password_of_the_environment_that_is_no_text_is_refused(config: Callable[..., Path]) -> None:
+    (told,) = faults(config("mt1: {username: a}"), MT1BRIDGE_MT1_PASSWORD="hunter2\udcff")
+    assert told == "MT1BRIDGE_MT1_PASSWORD: expected text that is valid UTF-8"
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -347,7 +352,7 @@ def test_what_looks_like_the_secret_is_hidden_wherever_it_stands(config: Callabl
         config("mt1: {username: a, password: hunter2}\nlog: {level: hunter2}\nhunter2: 1\nmqtt: {url: unter}\n"),
     )
     assert len(told) == 3
-    assert all("got (hidden)" in text for text in told)
+    assert all("(hidden)" in text for text in told)
 
 
 def test_a_home_that_is_not_known_is_told() -> None:
