@@ -106,6 +106,10 @@ def message(device: str, body: str, subscription: str = "sub-0", **headers: str)
     return f"MESSAGE\n{head}\n{body}\0"
 
 
+def array_of(*texts: str) -> str:
+    return "a" + json.dumps(texts)
+
+
 # --- a server by hand ------------------------------------------------------------------------------------
 
 
@@ -158,7 +162,7 @@ class Peer:
         self.frame(TEXT, text.encode())
 
     def strings(self, *texts: str) -> None:
-        self.text("a" + json.dumps(texts))
+        self.text(array_of(*texts))
 
     def read_frame(self) -> tuple[int, bytes]:
         first, second = self._exactly(2)
@@ -295,7 +299,6 @@ class SockJsServer:
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._main()), daemon=True)
         self._subscriptions: dict[Any, dict[str, str]] = {}
-        self.ended = 0
         self.frames: list[str] = []
         self.url = ""
 
@@ -316,9 +319,9 @@ class SockJsServer:
     async def _main(self) -> None:
         app = web.Application()
         sockjs.add_endpoint(app, self._heard, name="devices", prefix="/devices")
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.2)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.2)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/devices"
         self._ready.set()
@@ -328,7 +331,6 @@ class SockJsServer:
     async def _heard(self, _manager: object, session: Any, msg: Any) -> None:
         if msg.type == sockjs.MsgType.CLOSED:
             self._subscriptions.pop(session, None)
-            self.ended += 1
         if msg.type != sockjs.MsgType.MESSAGE or not msg.data.strip("\n"):
             return
         self.frames.append(msg.data)
@@ -344,7 +346,7 @@ class SockJsServer:
             subscription = subscriptions.get(f"/topic/device/{device}/trigger")
             texts = [message(device, body, subscription) for body in bodies] if subscription else []
             if together:
-                session.send_frame("a" + json.dumps(texts))
+                session.send_frame(array_of(*texts))
             else:
                 for text in texts:
                     session.send(text)

@@ -5,16 +5,12 @@ import threading
 from dataclasses import replace
 
 import pytest
-from sockjs_server import BINARY, CLOSE, PATIENCE, PING, QUICK, TEXT, Peer, message, raw
+from sockjs_server import BINARY, CLOSE, PATIENCE, PING, QUICK, TEXT, Peer, array_of, message, raw
 
 from mt1bridge.cloud.limits import LinkLimits
 from mt1bridge.model.upstream import LinkConnected, LinkMessage, LinkOddity, LinkSubscribed, Trouble
 
 GOOD = message("7", "good")
-
-
-def array(*texts: str) -> str:
-    return "a" + json.dumps(texts)
 
 
 # --- passed over -------------------------------------------------------------------------------------------
@@ -27,15 +23,15 @@ ODD_TEXTS = {
     "strangers in the array": "a[1]",
     "m that is no string": "m[1]",
     "a second o": "o",
-    "no STOMP": array("hello\0"),
-    "unknown command": array("GREETINGS\n\nx\0"),
-    "receipt for nothing": array("RECEIPT\nreceipt-id:nothing\n\n\0"),
-    "receipt without id": array("RECEIPT\n\n\0"),
-    "a second CONNECTED": array("CONNECTED\nversion:1.2\nheart-beat:x\n\n\0"),
-    "foreign destination": array(message("7", "x", destination="/topic/device/8/trigger")),
-    "unknown subscription": array(message("7", "x", subscription="sub-9")),
-    "neither destination nor subscription": array("MESSAGE\nmessage-id:1\n\nx\0"),
-    "headers cut": array("MESSAGE\ndestina"),
+    "no STOMP": array_of("hello\0"),
+    "unknown command": array_of("GREETINGS\n\nx\0"),
+    "receipt for nothing": array_of("RECEIPT\nreceipt-id:nothing\n\n\0"),
+    "receipt without id": array_of("RECEIPT\n\n\0"),
+    "a second CONNECTED": array_of("CONNECTED\nversion:1.2\nheart-beat:x\n\n\0"),
+    "foreign destination": array_of(message("7", "x", destination="/topic/device/8/trigger")),
+    "unknown subscription": array_of(message("7", "x", subscription="sub-9")),
+    "neither destination nor subscription": array_of("MESSAGE\nmessage-id:1\n\nx\0"),
+    "headers cut": array_of("MESSAGE\ndestina"),
 }
 
 
@@ -120,23 +116,27 @@ def test_any_connected_will_do(head: str, oddities: int) -> None:
 
 TAKEN = {
     "m frame": ("m" + json.dumps(GOOD),),
-    "two in one string": (array(GOOD + message("7", "next")),),
-    "line ends all around": (array("\n\n" + GOOD + "\n\r\n\n"), array("\n\n"), array("\n" + message("7", "next"))),
-    "over two strings of one array": (array(GOOD[:30], GOOD[30:]),),
-    "over two messages": (array(GOOD[:90]), array(GOOD[90:])),
-    "carriage returns": (array(GOOD.replace("\n", "\r\n")),),
-    "without its NUL": (array(GOOD[:-1]),),
-    "without its NUL and length, then h": (array(message("7", "good", content_length="")[:-1]), "h"),
-    "length too large": (array(message("7", "good", content_length="5")),),
-    "length far too large": (array(message("7", "good", content_length="5000")),),
-    "length too small": (array(message("7", "good", content_length="2")),),
-    "length negative": (array(message("7", "good", content_length="-2")),),
-    "length no number": (array(message("7", "good", content_length="x")),),
-    "no length": (array(message("7", "good", content_length="")),),
-    "no destination": (array(message("7", "good", destination="")),),
-    "no subscription": (array(message("7", "good", subscription="")),),
+    "two in one string": (array_of(GOOD + message("7", "next")),),
+    "line ends all around": (
+        array_of("\n\n" + GOOD + "\n\r\n\n"),
+        array_of("\n\n"),
+        array_of("\n" + message("7", "next")),
+    ),
+    "over two strings of one array": (array_of(GOOD[:30], GOOD[30:]),),
+    "over two messages": (array_of(GOOD[:90]), array_of(GOOD[90:])),
+    "carriage returns": (array_of(GOOD.replace("\n", "\r\n")),),
+    "without its NUL": (array_of(GOOD[:-1]),),
+    "without its NUL and length, then h": (array_of(message("7", "good", content_length="")[:-1]), "h"),
+    "length too large": (array_of(message("7", "good", content_length="5")),),
+    "length far too large": (array_of(message("7", "good", content_length="5000")),),
+    "length too small": (array_of(message("7", "good", content_length="2")),),
+    "length negative": (array_of(message("7", "good", content_length="-2")),),
+    "length no number": (array_of(message("7", "good", content_length="x")),),
+    "no length": (array_of(message("7", "good", content_length="")),),
+    "no destination": (array_of(message("7", "good", destination="")),),
+    "no subscription": (array_of(message("7", "good", subscription="")),),
     "header without colon, repeated, badly escaped": (
-        array(
+        array_of(
             GOOD.replace("MESSAGE\n", "MESSAGE\nnonsense\na\\c:\\t\n").replace("\n\n", "\nsubscription:sub-9\n\n", 1)
         ),
     ),
@@ -176,7 +176,7 @@ def test_bodies_come_byte_for_byte(body: str) -> None:
 
 
 def test_fragments_and_pings_between_them_make_one_message() -> None:
-    text = array(message("7", "käse")).encode("utf-8")
+    text = array_of(message("7", "käse")).encode("utf-8")
     text = text.replace(b"\\u00e4", "ä".encode())
     cut = text.index("ä".encode()) + 1  # inside the character
 
@@ -196,7 +196,7 @@ def test_fragments_and_pings_between_them_make_one_message() -> None:
 def test_a_lone_surrogate_comes_as_bytes_that_a_strict_decoder_refuses() -> None:
     def script(peer: Peer) -> None:
         peer.serve(1)
-        peer.text(array(GOOD).replace("good", "\\ud800"))
+        peer.text(array_of(GOOD).replace("good", "\\ud800"))
         peer.strings(GOOD)
         peer.hold()
 
@@ -405,7 +405,7 @@ def test_a_half_open_connection_is_found_by_its_silence(beats: str) -> None:
     assert lost.trouble is Trouble.SILENT
 
 
-@pytest.mark.parametrize("sign", ["h", array("\n")])
+@pytest.mark.parametrize("sign", ["h", array_of("\n")])
 def test_signs_of_life_keep_a_link_that_has_nothing_to_say(sign: str) -> None:
     def script(peer: Peer) -> None:
         peer.serve(1)
@@ -427,7 +427,7 @@ def test_a_large_message_that_trickles_in_is_life_and_our_beats_go_on() -> None:
 
     def script(peer: Peer) -> None:
         peer.serve(1, connected="CONNECTED\nversion:1.2\nheart-beat:50,50\n\n\0")
-        text = array(message("7", "x" * 60_000)).encode()
+        text = array_of(message("7", "x" * 60_000)).encode()
         peer.write(b"\x81\x7e" + len(text).to_bytes(2))
         step = len(text) // 12
         for start in range(0, len(text) - step, step):
@@ -444,7 +444,7 @@ def test_a_large_message_that_trickles_in_is_life_and_our_beats_go_on() -> None:
 
 def test_a_message_at_the_limit_is_taken() -> None:
     limits = LinkLimits(message_bytes=100_000)
-    frame = array(message("7", "x" * (100_000 - len(array(message("7", ""))) - 4)))
+    frame = array_of(message("7", "x" * (100_000 - len(array_of(message("7", ""))) - 4)))
     assert 99_990 < len(frame) <= 100_000
 
     def script(peer: Peer) -> None:
