@@ -213,6 +213,8 @@ class Subscription:
         self.trouble, self.text = event.trouble, event.text
         if self.lost_since is None:
             self.lost_since = now.monotonic
+        if event.trouble is Trouble.STOPPED:
+            return [SubscriptionLost(event.text)] if link.subscribed else []
         facts = {"cause": event.trouble.value, "text": event.text, "retry_in_s": round(delay, 1)}
         if event.close_code is not None:
             facts["close_code"] = event.close_code
