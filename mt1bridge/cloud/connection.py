@@ -112,7 +112,7 @@ class Connection:
             LinkLost(
                 link=self._order.link,
                 trouble=failure.trouble,
-                text=failure.text,
+                text=self._discreet(failure.text),
                 close_code=failure.close_code,
                 http_status=failure.http_status,
                 device=None if stopped else self._subscribing.suspect(self._refused_receipt),
@@ -183,14 +183,21 @@ class Connection:
         """SockJS says o: CONNECT. No host header: the MT1 server's known clients send none (MT1-API, section 8)."""
         ours, wanted = self._limits.heart_beat_ms
         headers = {"accept-version": "1.1,1.2", "heart-beat": f"{ours},{wanted}"}
-        token = self._order.token.reveal().translate(_NOT_IN_A_HEADER)
-        if token:
+        if token := self._token():
             headers["authorization"] = token
         self._tell("CONNECT", headers)
         self._await(f"no CONNECTED within {self._limits.connected:g} s", self._limits.connected)
 
     def odd(self, stranger: sockjs.Odd) -> None:
-        self._inbox(LinkOddity(self._order.link, stranger.raw, stranger.reason))
+        self._inbox(LinkOddity(self._order.link, self._discreet(stranger.raw), stranger.reason))
+
+    def _token(self) -> str:
+        return self._order.token.reveal().translate(_NOT_IN_A_HEADER)
+
+    def _discreet(self, text: str) -> str:
+        """The server's words, should they repeat the token."""
+        token = self._token()
+        return text.replace(token, "(token)") if token else text
 
     def on_connected(self, frame: StompFrame) -> None:
         self._guard(self._connected, frame)

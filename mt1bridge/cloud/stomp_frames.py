@@ -1,8 +1,8 @@
 """STOMP frames out of SockJS strings, each brought into a form in which stomp.py's parser cannot go wrong. Pure.
 
 Why not hand the strings to stomp.py as they are (stomp.py 9.0.0, measured): two line ends ahead of a frame lose it;
-a content-length that is too large swallows the next frame; a RECEIPT without receipt-id closes the connection. What leaves
-here is one whole frame at a time, its content-length true, its command known, and never a bare line end.
+a content-length that is too large swallows the next frame; a RECEIPT without receipt-id closes the connection. What
+leaves here is one whole frame at a time, its content-length true, its command known, and never a bare line end.
 """
 
 import re

@@ -338,6 +338,18 @@ def test_tokens_never_reach_a_log_however_loud(caplog: pytest.LogCaptureFixture)
     assert not [record for record in caplog.records if record.name in ("stomp.py", "websocket")]
 
 
+def test_a_server_that_repeats_the_token_gives_nothing_away() -> None:
+    def script(peer: Peer) -> None:
+        peer.serve(1)
+        peer.strings("what is TOPSECRET?\0", "ERROR\nmessage:no such token TOPSECRET\n\n\0")
+        peer.hold()
+
+    with raw(script) as bench:
+        assert bench.lost("7", token="TOP\r\nSECRET").text == "no such token (token)"
+        (odd,) = [event for event in bench.events if isinstance(event, LinkOddity)]
+        assert odd.raw == "what is (token)?"
+
+
 def test_a_fault_of_ours_in_a_callback_ends_the_link_by_name() -> None:
     def script(peer: Peer) -> None:
         peer.serve(1)
