@@ -24,7 +24,7 @@ from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
-from mt1bridge.model.orders import Finished, JournalTrouble, StatusText, StopAsked, Tick
+from mt1bridge.model.orders import Finished, StatusText, StopAsked, Tick
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Answer, Call, CloseLink, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
@@ -34,13 +34,10 @@ from mt1bridge.runtime.logs import Log
 from mt1bridge.runtime.state_directory import StateDirectory
 from mt1bridge.runtime.systemd import Notifier
 from mt1bridge.runtime.tls import client_context
+from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 
 FIRST_START_FILE = "first-start.json"
-EVENTS_AT_ONCE = 256
 LOOK_AROUND_S = 10.0
-LONGEST_WAIT_S = 30.0
-HEAL_EVERY_S = 10.0
-PRUNE_EVERY_S = 3600.0
 
 
 class App:
@@ -58,7 +55,6 @@ class App:
         self._journal = Journal(self._state.path, measures.boot_id(), lambda: secrets.token_hex(3))
         opened = self._journal.open(now.utc_ms)
         self._staging = Staging()
-        self._trouble_told: str | None = None
         self._written = measures.WrittenToday()
         self._asked: dict[int, Now] = {}
         self._open_connection: int | None = None
@@ -91,8 +87,8 @@ class App:
             self._bridge.journal_set_aside(opened.set_aside)
         if self._state.trouble:
             log.note("warning", "state_directory_failed", text=self._state.trouble)
-        self._look_at = self._heal_at = now.monotonic
-        self._prune_at = now.monotonic + 60.0
+        self._turn = Turn(self._bridge, self._journal, self._clock.now, self._carry_out, settings.journal.keep_s)
+        self._look_at = now.monotonic
 
     def _start(self, now: Now, journal_is_fresh: bool) -> Start:
         """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
@@ -126,10 +122,8 @@ class App:
 
     def _wait(self) -> list[Event]:
         """The events that are there; Tick if there are none by the time that something is due."""
-        now = self._clock.now()
         watchdog_s = self._notifier.watchdog_interval_s()
-        longest = min(LONGEST_WAIT_S, watchdog_s / 3) if watchdog_s else LONGEST_WAIT_S
-        wait_s = 0.0 if self._bridge.busy else min(longest, max(0.0, self._bridge.next_due(now) - now.monotonic))
+        wait_s = min(self._turn.wait_s(), watchdog_s / 3) if watchdog_s else self._turn.wait_s()
         try:
             events = [self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()]
         except queue.Empty:
@@ -142,30 +136,11 @@ class App:
         return events
 
     def _one_turn(self, events: list[Event]) -> None:
-        orders: list[Order] = []
         for event in events:
             if isinstance(event, Answer | NoAnswer):
                 self._compare_clocks(event)
-            orders += self._bridge.step(event, self._clock.now())
-        if self._bridge.busy and len(events) < EVENTS_AT_ONCE:
-            orders += self._bridge.idle(self._clock.now())
-        self._look_around(orders)
-        self._commit(orders)
-        self._carry_out(orders)
-        self._carry_out(self._bridge.hand_over(self._clock.now()))
-        self._journal.commit(self._clock.now().utc_ms)
+        self._turn.take(events + self._find_the_dead())
         self._notifier.watchdog()
-
-    def _commit(self, orders: list[Order]) -> None:
-        """What was learned is written down before anybody is told."""
-        now = self._clock.now()
-        self._journal.commit(now.utc_ms)
-        if self._journal.trouble != self._trouble_told and (self._journal.trouble is None) != (
-            self._trouble_told is None
-        ):
-            orders += self._bridge.step(JournalTrouble(self._journal.trouble), now)
-            self._journal.commit(now.utc_ms)
-        self._trouble_told = self._journal.trouble
 
     def _compare_clocks(self, event: Answer | NoAnswer) -> None:
         asked = self._asked.pop(event.call, None)
@@ -173,62 +148,53 @@ class App:
         if asked is not None and server_ms is not None:
             self._bridge.clock_offset(self._clock.compare(server_ms, asked))
 
-    def _look_around(self, orders: list[Order]) -> None:
-        """Now and then: dead threads, a disk that heals, what is older than `keep`."""
+    def _find_the_dead(self) -> list[Event]:
+        """Now and then: what threads that died without a word would have said."""
         now = self._clock.now()
-        if now.monotonic >= self._look_at:
-            self._look_at = now.monotonic + LOOK_AROUND_S
-            self._find_the_dead(orders, now)
-        if self._journal.trouble is not None and now.monotonic >= self._heal_at:
-            self._heal_at = now.monotonic + HEAL_EVERY_S
-            self._journal.try_disk(now.utc_ms)
-        if now.monotonic >= self._prune_at and now.good:
-            gone = self._journal.prune(now.utc_ms - self._settings.journal.keep_s * 1000, now.utc_ms)
-            self._prune_at = now.monotonic + (1.0 if gone else PRUNE_EVERY_S)
-
-    def _find_the_dead(self, orders: list[Order], now: Now) -> None:
+        if now.monotonic < self._look_at:
+            return []
+        self._look_at = now.monotonic + LOOK_AROUND_S
+        found: list[Event] = []
         if self._open_connection is not None and not self._publisher.thread_alive():
-            text = "the MQTT client's thread is gone"
-            lost = BrokerLost(self._open_connection, BrokerTrouble.LOST, text)
+            found.append(BrokerLost(self._open_connection, BrokerTrouble.LOST, "the MQTT client's thread is gone"))
             self._open_connection = None
-            orders += self._bridge.step(lost, now)
         if not self._rest.alive():
             self._log.note("error", "rest_worker_restarted")
             self._rest = RestWorker(self._settings.mt1.url, self._tls, self._inbox.put)
-            for call in list(self._asked):
-                orders += self._bridge.step(NoAnswer(call, Trouble.NETWORK, "the REST worker's thread was gone"), now)
+            text = "the REST worker's thread was gone"
+            found += [NoAnswer(call, Trouble.NETWORK, text) for call in self._asked]
             self._asked.clear()
+        return found
 
     # --- orders -------------------------------------------------------------------------------------
 
-    def _carry_out(self, orders: list[Order]) -> None:
-        for order in orders:
-            match order:
-                case Publish():
-                    self._publisher.publish(order)
-                case Note():
-                    self._log.note(order.level, order.event, **order.facts)
-                case Call():
-                    self._asked[order.call] = self._clock.now()
-                    self._rest.submit(order)
-                case OpenLink():
-                    self._links.open(order)
-                case CloseLink():
-                    self._links.close(order)
-                case OpenBroker():
-                    self._open_connection = order.connection
-                    self._publisher.open(order)
-                case CloseBroker():
-                    self._open_connection = None
-                    self._publisher.close(order)
-                case KeepToken():
-                    self._keep_token(order)
-                case KeepBudget():
-                    self._keep(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
-                case StatusText():
-                    self._notifier.status(order.text)
-                case Finished():
-                    self._notifier.stopping()
+    def _carry_out(self, order: Order) -> None:
+        match order:
+            case Publish():
+                self._publisher.publish(order)
+            case Note():
+                self._log.note(order.level, order.event, **order.facts)
+            case Call():
+                self._asked[order.call] = self._clock.now()
+                self._rest.submit(order)
+            case OpenLink():
+                self._links.open(order)
+            case CloseLink():
+                self._links.close(order)
+            case OpenBroker():
+                self._open_connection = order.connection
+                self._publisher.open(order)
+            case CloseBroker():
+                self._open_connection = None
+                self._publisher.close(order)
+            case KeepToken():
+                self._keep_token(order)
+            case KeepBudget():
+                self._keep(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
+            case StatusText():
+                self._notifier.status(order.text)
+            case Finished():
+                self._notifier.stopping()
 
     def _keep_token(self, order: KeepToken) -> None:
         if order.kept is None:

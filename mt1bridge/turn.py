@@ -1,0 +1,85 @@
+"""One turn of the loop: what was learned is written down before anybody is told.
+
+The daemon and the simulation take the same turns; only what surrounds them differs: the inbox, the clock, and who
+carries out the orders.
+"""
+
+from collections.abc import Callable, Sequence
+
+from mt1bridge.bridge import Bridge, Event, Order
+from mt1bridge.journal.journal import Journal
+from mt1bridge.model.clock import Now
+from mt1bridge.model.orders import JournalTrouble
+
+EVENTS_AT_ONCE = 256
+LONGEST_WAIT_S = 30.0
+HEAL_EVERY_S = 10.0
+PRUNE_AFTER_S = 60.0
+PRUNE_EVERY_S = 3600.0
+
+
+class Turn:
+    """now: reads the clock. carry_out: does one order. keep_s: `journal.keep`."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        journal: Journal,
+        now: Callable[[], Now],
+        carry_out: Callable[[Order], None],
+        keep_s: float,
+    ) -> None:
+        self._bridge = bridge
+        self._journal = journal
+        self._now = now
+        self._carry_out = carry_out
+        self.keep_s = keep_s
+        self._in_trouble = False
+        self._heal_at = 0.0
+        self._prune_at = now().monotonic + PRUNE_AFTER_S
+
+    def wait_s(self) -> float:
+        """How long the loop may wait for an event."""
+        if self._bridge.busy:
+            return 0.0
+        now = self._now()
+        return min(LONGEST_WAIT_S, max(0.0, self._bridge.next_due(now) - now.monotonic))
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take these events, then compare some history if nothing more is waiting; write down; tell."""
+        orders: list[Order] = []
+        for event in events:
+            orders += self._bridge.step(event, self._now())
+        if self._bridge.busy and len(events) < EVENTS_AT_ONCE:
+            orders += self._bridge.idle(self._now())
+        self._tend_journal()
+        orders += self._commit()
+        self._do(orders)
+        self._do(self._bridge.hand_over(self._now()))
+        self._journal.commit(self._now().utc_ms)
+
+    def _do(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            self._carry_out(order)
+
+    def _commit(self) -> list[Order]:
+        """Commit, and let the bridge know if the disk's trouble began or ended."""
+        now = self._now()
+        self._journal.commit(now.utc_ms)
+        trouble = self._journal.trouble
+        if (trouble is not None) == self._in_trouble:
+            return []
+        self._in_trouble = trouble is not None
+        orders = self._bridge.step(JournalTrouble(trouble), now)
+        self._journal.commit(now.utc_ms)
+        return orders
+
+    def _tend_journal(self) -> None:
+        """Now and then: a disk that heals, what is older than `keep`."""
+        now = self._now()
+        if self._journal.trouble is not None and now.monotonic >= self._heal_at:
+            self._heal_at = now.monotonic + HEAL_EVERY_S
+            self._journal.try_disk(now.utc_ms)
+        if now.monotonic >= self._prune_at and now.good:
+            gone = self._journal.prune(now.utc_ms - int(self.keep_s * 1000), now.utc_ms)
+            self._prune_at = now.monotonic + (1.0 if gone else PRUNE_EVERY_S)
