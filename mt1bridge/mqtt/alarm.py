@@ -5,6 +5,8 @@ import select
 import socket
 import threading
 
+LONGEST_S = 3600.0  # poll takes no infinity
+
 
 class Alarm:
     """`ring` from any thread ends the `wait` of the one that owns it."""
@@ -22,12 +24,15 @@ class Alarm:
                 self._bell.send(b"\0")
 
     def wait(self, timeout_s: float, number: int | None = None, writing: bool = False) -> tuple[bool, bool]:
-        """Wait for the alarm, timeout_s, or the socket with this number; return whether it can be read, and written."""
+        """Wait for the alarm, for timeout_s (an hour at most), or for the socket with this number.
+
+        Return whether that socket can be read, and whether it can be written; an error counts as something to read.
+        """
         poll = select.poll()
         poll.register(self._ear, select.POLLIN)
         if number is not None:
             poll.register(number, select.POLLIN | (select.POLLOUT if writing else 0))
-        ready = dict(poll.poll(max(0.0, timeout_s) * 1000))
+        ready = dict(poll.poll(min(max(0.0, timeout_s), LONGEST_S) * 1000))
         if self._ear.fileno() in ready:
             with contextlib.suppress(OSError):
                 self._ear.recv(4096)

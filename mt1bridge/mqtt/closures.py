@@ -1,7 +1,8 @@
 """Pure: what a broker means that closes the connection without a word, judged by what it did before.
 
-MQTT 3.1.1 has no DISCONNECT from the broker, and some brokers say nothing when asked for a version that they do not
-know. One such close proves nothing (a broker that restarts, a port forwarder without a broker behind it); a row does.
+MQTT 3.1.1 has no DISCONNECT from the broker, mosquitto 2.0.11 does not send one to an MQTT 5 client either when another
+takes its place, and some brokers say nothing when asked for a version that they do not know. One such close proves
+nothing (a broker that restarts, a port forwarder without a broker behind it); a row does.
 """
 
 from collections import deque
@@ -31,13 +32,11 @@ class Closures:
         self._hang_ups += 1
         return self._hang_ups >= HANG_UPS
 
-    def closed_while_idle(self, protocol: int, now: float) -> bool:
+    def closed_while_idle(self, now: float) -> bool:
         """Closed in good order while nothing was on its way: say whether another client seems to use our client id.
 
         Two clients with one id throw each other out again and again, each time within seconds of connecting; a
         broker that restarts is not there again at once, and one restarts seldom.
         """
-        if protocol == 5:
-            return False  # the broker would have said so
         self._quiet_closes.append(now)
         return len(self._quiet_closes) == TAKEOVERS and now - self._quiet_closes[0] <= TAKEOVER_PERIOD_S

@@ -33,7 +33,6 @@ from mt1bridge.runtime.clock import Clock
 from mt1bridge.runtime.tls import TlsFileError
 
 LARGEST_WINDOW = 65_535  # packet identifiers
-REFUSED_FROM = 0x80  # reason codes from here on are refusals
 
 
 class _Over(Exception):
@@ -275,8 +274,10 @@ class Connection:
             return
         self._subscription = None
         self._vigil.answered()
-        answers = zip(self.order.subscriptions, codes + (REFUSED_FROM,) * len(self.order.subscriptions), strict=False)
-        self._tell(Subscribed(self.number, tuple(topic for topic, code in answers if code >= REFUSED_FROM)))
+        answers = zip(
+            self.order.subscriptions, codes + (reasons.FIRST_FAILURE,) * len(self.order.subscriptions), strict=False
+        )
+        self._tell(Subscribed(self.number, tuple(topic for topic, code in answers if code >= reasons.FIRST_FAILURE)))
 
     def acknowledged(self, identifier: int, reason: int) -> None:
         token = self._tokens.pop(identifier, None)

@@ -88,7 +88,7 @@ def after_failure(
             return Ending(BrokerTrouble.PROTOCOL_VERSION, text)
         how = "" if error is None else f" ({_said(error)})"
         return Ending(BrokerTrouble.LOST, f"{place} closed the connection instead of answering CONNECT{how}")
-    if error is None and idle and closures.closed_while_idle(protocol, connected_now):
+    if error is None and idle and closures.closed_while_idle(connected_now):
         text = f"{place} keeps closing the connection: another client probably uses our client id"
         return Ending(BrokerTrouble.TAKEN_OVER, text)
     return Ending(BrokerTrouble.LOST, f"{place} closed the connection" + ("" if error is None else f": {_said(error)}"))

@@ -5,7 +5,6 @@ connection is thrown away with all that was queued in it (FEASIBILITY, section 2
 """
 
 import contextlib
-import logging
 import socket
 import ssl
 import threading
@@ -22,7 +21,8 @@ from mt1bridge.mqtt import packet, reasons
 from mt1bridge.mqtt.client import Connack, Limits
 from mt1bridge.mqtt.connection import Connection
 from mt1bridge.mqtt.ending import Ending, Failure, UpgradeRefusedError
-from mt1bridge.mqtt.strict_paho import ErrorEar, Packed, StrictPaho
+from mt1bridge.mqtt.strict_paho import Packed, StrictPaho, reason_string
+from mt1bridge.mqtt.wire import Wire
 from mt1bridge.runtime.clock import Clock
 from mt1bridge.runtime.dial import dial, place
 
@@ -44,18 +44,18 @@ class PahoClient:
     ) -> None:
         self._settings = settings
         self._connection = connection
+        self._context = context
         self._clock = clock
         self._limits = limits
         self._mqtt5 = connection.order.protocol == 5
         self._gate = threading.Lock()
         self._abandoned = False
-        self._reached: socket.socket | None = None
-        self._was_reached = False
+        self._wire: Wire | None = None
+        self._handle: socket.socket | None = None
         self._result = MQTTErrorCode.MQTT_ERR_SUCCESS
-        self._ear = ErrorEar()
-        self._paho = self._make(context)
+        self._paho = self._make()
 
-    def _make(self, context: ssl.SSLContext | None) -> StrictPaho:
+    def _make(self) -> StrictPaho:
         settings = self._settings
         version = MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311
         client = StrictPaho(
@@ -68,16 +68,13 @@ class PahoClient:
         )
         client.connect_timeout = self._limits.answer_s
         client.max_inflight_messages_set(0)  # the window is kept elsewhere, and paho's costs time (FEASIBILITY, 2.1)
-        logger = logging.Logger("paho", logging.ERROR)  # not one of the tree: it has one hearer
-        logger.addHandler(self._ear)
-        client.enable_logger(logger)
         if settings.username is not None or settings.password is not None:
             password = settings.password.reveal() if settings.password is not None else None
             client.username_pw_set(settings.username or "", password)
         if settings.scheme in ("ws", "wss"):
-            client.ws_set_options(settings.path or "/", {"Host": place(settings.host, settings.port)})
-        if context is not None:
-            client.tls_set_context(context)
+            where = place(settings.host, settings.port)
+            origin = f"{'https' if settings.scheme == 'wss' else 'http'}://{where}"
+            client.ws_set_options(settings.path or "/", {"Host": where, "Origin": origin})
         self._set_will(client, self._connection.order.will)
         client.on_socket_register_write = _leave_it_to_us
         client.on_connect = self._on_connect
@@ -103,32 +100,37 @@ class PahoClient:
                 self._paho.connect(host, port, keepalive, clean_start=True, properties=properties)
             else:
                 self._paho.connect(host, port, keepalive)
-        except paho.WebsocketConnectionError as error:
-            raise UpgradeRefusedError(self._settings.path or "/") from error
+        except Exception as error:
+            self.close()
+            if isinstance(error, paho.WebsocketConnectionError):
+                raise UpgradeRefusedError(self._settings.path or "/") from error
+            raise
         finally:
             with self._gate:
-                if self._reached is not None:
-                    self._reached.close()
-                    self._reached = None
+                if self._handle is not None:
+                    self._handle.close()
+                    self._handle = None
 
-    def _dial(self) -> socket.socket:
-        connected = dial(self._settings.host, self._settings.port, self._limits.answer_s, self._clock)
-        try:
-            with self._gate:
-                if self._abandoned:
-                    raise ConnectionAbortedError("abandoned")
-                self._was_reached = True
-                self._reached = connected.dup()  # TLS takes the socket itself over, this one stays in our hand
-        except OSError:
-            connected.close()
-            raise
-        return connected
+    def _dial(self) -> Wire:
+        """Return a connected socket, over TLS if there is to be TLS: paho need not know."""
+        host, limit = self._settings.host, self._limits.answer_s
+        connected = dial(host, self._settings.port, limit, self._clock)
+        self._wire = Wire(connected)
+        with self._gate:
+            if self._abandoned:
+                raise ConnectionAbortedError("abandoned")
+            self._handle = connected.dup()  # TLS takes the socket itself over, this one stays in our hand
+        if self._context is not None:
+            secure = self._context.wrap_socket(connected, do_handshake_on_connect=False, server_hostname=host)
+            self._wire = Wire(secure)
+            secure.do_handshake()
+        return self._wire
 
     def abandon(self) -> None:
         with self._gate, contextlib.suppress(OSError):
             self._abandoned = True
-            if self._reached is not None:
-                self._reached.shutdown(socket.SHUT_RDWR)
+            if self._handle is not None:
+                self._handle.shutdown(socket.SHUT_RDWR)
 
     # --- one turn -------------------------------------------------------------------------------------
 
@@ -137,8 +139,7 @@ class PahoClient:
         return None if current is None else current.fileno()
 
     def buffered(self) -> bool:
-        pending = getattr(self._paho.socket(), "pending", None)
-        return pending is not None and pending() > 0
+        return self._wire is not None and self.fileno() is not None and self._wire.pending() > 0
 
     def wants_write(self) -> bool:
         return self._paho.want_write()
@@ -171,15 +172,14 @@ class PahoClient:
         self._paho.disconnect()
 
     def close(self) -> None:
-        current = self._paho.socket()
-        if current is not None:
+        if self._wire is not None:
             with contextlib.suppress(OSError):
-                current.close()
+                self._wire.close()
 
     def failure(self) -> Failure:
         return Failure(
-            error=self._ear.error,
-            reached=self._was_reached,
+            error=self._wire.error if self._wire is not None else None,
+            reached=self._wire is not None,
             malformed=self._result == MQTTErrorCode.MQTT_ERR_PROTOCOL,
             silent=self._result == MQTTErrorCode.MQTT_ERR_KEEPALIVE,
         )
@@ -190,7 +190,10 @@ class PahoClient:
         self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.value != 0:
-            self._connection.ends(_refused(reason.value, properties))
+            code = reason.value
+            self._connection.ends(
+                Ending(reasons.connack_trouble(code), reasons.words(code) + reason_string(properties), code)
+            )
             return
         self._connection.accepted(
             Connack(
@@ -207,8 +210,10 @@ class PahoClient:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             code = reason.value
-            text = reasons.words(code) + _said(properties)
+            text = reasons.words(code) + reason_string(properties)
             self._connection.ends(Ending(reasons.disconnect_trouble(code), text, code))
+        elif reason.value == reasons.KEEP_ALIVE_TIMEOUT:  # which loop_misc itself does not return
+            self._note(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
 
     def _on_publish(self, _client: Any, _data: Any, identifier: int, reason: ReasonCode, _properties: Any) -> None:
         self._connection.acknowledged(identifier, reason.value)
@@ -236,13 +241,3 @@ class PahoClient:
 
 def _leave_it_to_us(_client: Any, _data: Any, _socket: Any) -> None:
     """Keep paho from writing at once: with this callback it believes in an event loop, which the connection is."""
-
-
-def _refused(code: int, properties: Properties | None) -> Ending:
-    return Ending(reasons.connack_trouble(code), reasons.words(code) + _said(properties), code)
-
-
-def _said(properties: Properties | None) -> str:
-    """Return the broker's own words, if it sent some."""
-    text = getattr(properties, "ReasonString", "")
-    return f": {reasons.printable(text)}" if text else ""

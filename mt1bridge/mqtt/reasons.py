@@ -5,7 +5,10 @@ Codes below 0x80 are MQTT 3.1.1 CONNACK return codes (section 3.2.2.3), the othe
 
 from mt1bridge.model.broker import BrokerTrouble
 
+FIRST_FAILURE = 0x80  # MQTT 5, section 2.4
+
 IMPLEMENTATION_SPECIFIC = 0x83
+KEEP_ALIVE_TIMEOUT = 0x8D
 TOPIC_NAME_INVALID = 0x90
 RECEIVE_MAXIMUM_EXCEEDED = 0x93
 PACKET_TOO_LARGE = 0x95
@@ -33,7 +36,7 @@ _WORDS = {
     0x8A: "banned by the broker's administrator",
     0x8B: "the broker is shutting down",
     0x8C: "bad authentication method",
-    0x8D: "the broker heard nothing from us within the keep alive time",
+    KEEP_ALIVE_TIMEOUT: "the broker heard nothing from us within the keep alive time",
     0x8E: "another client has connected with our client id",
     0x8F: "topic filter invalid",
     TOPIC_NAME_INVALID: "topic name invalid",

@@ -1,18 +1,23 @@
-"""What we change in paho-mqtt: stricter handlers, properties of our own packing, an ear for its socket's errors."""
+"""What we change in paho-mqtt: sockets of our own making, stricter handlers, properties of our own packing."""
 
-import logging
-import socket
+import contextlib
+import struct
 from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from mt1bridge.model.broker import BrokerTrouble
 from mt1bridge.mqtt import reasons
 from mt1bridge.mqtt.connection import Connection
 from mt1bridge.mqtt.ending import Ending
+from mt1bridge.mqtt.wire import Wire
+
+_DECODE_ERRORS = (struct.error, IndexError, KeyError, ValueError, MQTTException)  # as paho itself catches
 
 
 class Packed(Properties):
@@ -35,12 +40,12 @@ class StrictPaho(paho.Client):
     Their names are private: a contract test for each fails if paho ever stops calling it.
     """
 
-    def __init__(self, connection: Connection, dial_to_broker: Callable[[], socket.socket], **options: Any) -> None:
+    def __init__(self, connection: Connection, dial_to_broker: Callable[[], Wire], **options: Any) -> None:
         self._connection = connection
         self._dial_to_broker = dial_to_broker
         super().__init__(CallbackAPIVersion.VERSION2, reconnect_on_failure=False, **options)
 
-    def _create_socket_connection(self) -> socket.socket:
+    def _create_socket_connection(self) -> Any:  # a Wire, which has all that paho uses of a socket
         return self._dial_to_broker()
 
     def _handle_connack(self) -> MQTTErrorCode:
@@ -51,9 +56,12 @@ class StrictPaho(paho.Client):
         if self.protocol == MQTTProtocolVersion.MQTTv5 and len(answer) == 2:
             text = f"the broker answered in the form of MQTT 3.1.1: {reasons.words(code)}"
             self._connection.ends(Ending(BrokerTrouble.PROTOCOL_VERSION, text, code))
-        elif self.protocol != MQTTProtocolVersion.MQTTv5 and code != 0:
-            self._connection.ends(Ending(reasons.connack_trouble(code), reasons.words(code), code))
-        elif code == 0 and flags != 0:  # we asked for a clean start: there is no session to be present
+        elif code != 0:
+            if self.protocol == MQTTProtocolVersion.MQTTv5 and code < reasons.FIRST_FAILURE:
+                return MQTTErrorCode.MQTT_ERR_PROTOCOL
+            text = reasons.words(code) + own_words(answer[2:], PacketTypes.CONNACK)
+            self._connection.ends(Ending(reasons.connack_trouble(code), text, code))
+        elif flags != 0:  # we asked for a clean start: there is no session to be present
             text = f"the broker sent a CONNACK with wrong flags (0x{flags:02X})"
             self._connection.ends(Ending(BrokerTrouble.LOST, text))
         else:
@@ -67,12 +75,15 @@ class StrictPaho(paho.Client):
         return super()._handle_pubackcomp(cmd) if cmd == "PUBACK" else MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
-class ErrorEar(logging.Handler):
-    """Hears from paho's log what its socket raised, which paho tells nobody else."""
+def own_words(packed: bytes, packet_type: int) -> str:
+    """Return the reason string in packed properties, ready to be added to a text; "" if there is none."""
+    properties: Any = Properties(packet_type)  # type: ignore[no-untyped-call]
+    with contextlib.suppress(*_DECODE_ERRORS):
+        properties.unpack(packed)
+    return reason_string(properties)
 
-    error: BaseException | None = None
 
-    def emit(self, record: logging.LogRecord) -> None:
-        for argument in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(argument, BaseException):
-                self.error = argument
+def reason_string(properties: Properties | None) -> str:
+    """Return the broker's own words, ready to be added to a text; "" if there are none."""
+    text = getattr(properties, "ReasonString", "")
+    return f": {reasons.printable(text)}" if text else ""

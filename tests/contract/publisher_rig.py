@@ -74,6 +74,10 @@ class Inbox:
         with self._changed:
             return [event for event in self._events if isinstance(event, kind)]
 
+    def clear(self) -> None:
+        with self._changed:
+            self._events.clear()
+
     def every(self) -> list[BrokerEvent]:
         with self._changed:
             return list(self._events)
