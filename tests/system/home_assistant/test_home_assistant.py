@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(INSTALLATION is None, reason="needs Home Assistant: tests/system/home_assistant/run"),
     pytest.mark.timeout(900),
 ]
+OLD = INSTALLATION is not None and tuple(map(int, INSTALLATION.version.split("."))) < (2026, 3)
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "home-assistant"
 FINISH_HUT = KnownDevice(DEVICE, "Finish hut", "MT1", (("C0", "Start gate"), ("C1", "Finish line")))
 HOUSE = House("mt1bridge", "mt1", "homeassistant", "1.0.0", (FINISH_HUT,), "https://www.alge-results.com")
@@ -36,8 +37,13 @@ lovelace:
   dashboards:
     mt1-timing: {mode: yaml, title: Timing, filename: dashboard.yaml, show_in_sidebar: true}
 """
-# Of other parts of Home Assistant, or of the broker's restarts in these tests.
-NOT_OURS = re.compile(r"homeassistant\.components\.mqtt\.client|Error talking to MQTT|Requirement")
+# What its MQTT client says of the broker's restarts in these tests.
+NOT_OURS = re.compile(
+    r"\[(?:homeassistant\.components\.mqtt\.client|paho\.mqtt\.client)\]|Error talking to MQTT: The client"
+)
+# Until 2026.2 at least, Home Assistant empties a device's topic once more for each disabled entity that it removes
+# with the device, hears that, and finds nothing left to remove.
+REMOVED_TWICE = "No device components to cleanup for mt1bridge_77"
 
 
 @dataclass
@@ -105,7 +111,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert INSTALLATION is not None
     broker = Mosquitto(tmp_path_factory.mktemp("mosquitto"))
     broker.start()
-    ha = HomeAssistant(INSTALLATION, INSTALLATION.root / "srv" / "mt1bridge-test", free_port())
+    ha = HomeAssistant(INSTALLATION, INSTALLATION.root / "srv" / "test-configuration", free_port())
     ha.write_configuration(CONFIGURATION)
     (ha.config / "automations.yaml").write_text("[]\n")
     (ha.config / "dashboard.yaml").write_text((EXAMPLES / "dashboard.yaml").read_text())
@@ -127,7 +133,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         wait_for("the automations", lambda: ha.state(SIGNAL) == "on")
         yield site
     finally:
-        told.stop()
+        site.told.stop()
         ha.stop()
         broker.stop()
         print(f"\nHome Assistant {INSTALLATION.version}; its log: {ha.config / 'output.txt'}")
@@ -227,11 +233,7 @@ def test_an_impulse_told_twice_sounds_once(site: Site) -> None:
 def test_device_triggers_fire_on_their_event_alone(site: Site) -> None:
     devices = {device["name"]: device["id"] for device in site.ha.call("config/device_registry/list")}
     offered = site.ha.call("device_automation/trigger/list", device_id=devices["Finish hut"])
-    ours = {
-        (trigger["type"], trigger["subtype"]): trigger
-        for trigger in offered
-        if trigger["domain"] == "mqtt" and "discovery_id" in trigger
-    }
+    ours = {(trigger["type"], trigger["subtype"]): trigger for trigger in offered if trigger["domain"] == "mqtt"}
     assert set(ours) == {(kind, channel) for kind in ("trigger", "cleared") for channel in ("C0", "C1")}
     for event, trigger in (("seen_trigger", ours["trigger", "C1"]), ("seen_cleared", ours["cleared", "C1"])):
         trigger.pop("metadata", None)
@@ -242,13 +244,22 @@ def test_device_triggers_fire_on_their_event_alone(site: Site) -> None:
     wait_for(
         "both automations", lambda: {"automation.seen_trigger", "automation.seen_cleared"} <= set(site.ha.states())
     )
+    probe = site.told.trigger("C1", 39)
+    wait_for("Home Assistant to be subscribed", lambda: cleared(site, probe))
     told = site.told.trigger("C1", 40)
-    site.told.trigger("C1", 41, event_type="late")
-    site.told.correction(told, "renumbered")
+    late = site.told.trigger("C1", 41, event_type="late")
+    site.told.correction(late, "renumbered")
     site.told.correction(told, "cleared")
-    wait_for("the correction", lambda: site.ha.seen("seen_cleared"))
-    assert [event["data"]["id"] for event in site.ha.seen("seen_trigger")] == [told["id"]]
-    assert [event["data"]["id"] for event in site.ha.seen("seen_cleared")] == [told["id"]]
+    wait_for("the correction", lambda: site.ha.seen("seen_cleared")[-1]["data"]["id"] == told["id"])
+    assert [event["data"]["id"] for event in site.ha.seen("seen_trigger")] == [probe["id"], told["id"]]
+    assert {event["data"]["id"] for event in site.ha.seen("seen_cleared")} == {probe["id"], told["id"]}
+
+
+def cleared(site: Site, told: dict[str, object]) -> bool:
+    """Home Assistant subscribes to a new topic some time after the automation is there: tell it until it is heard."""
+    site.told.correction(told, "cleared")
+    time.sleep(0.3)
+    return bool(site.ha.seen("seen_cleared"))
 
 
 def test_corrections_and_rejected_impulses_can_be_enabled(site: Site) -> None:
@@ -262,9 +273,16 @@ def test_corrections_and_rejected_impulses_can_be_enabled(site: Site) -> None:
         90,
     )
     told = site.told.trigger("C1", 50)
-    site.told.correction(told, "deleted")
-    site.told.rejected("C1", ["type"], raw="x" * 40_000, device_name="y" * 70_000)
-    wait_for("rejected", lambda: site.attributes(f"mt1bridge_{DEVICE}_C1_rejected").get("reasons") == ["type"])
+
+    def heard() -> bool:
+        site.told.correction(told, "deleted")
+        site.told.rejected("C1", ["type"], raw="x" * 40_000, device_name="y" * 70_000)
+        return {site.attributes(f"mt1bridge_{DEVICE}_C1_{kind}").get("event_type") for kind in OFF} == {
+            "deleted",
+            "rejected",
+        }
+
+    wait_for("both", heard)
     correction = site.attributes(f"mt1bridge_{DEVICE}_C1_correction")
     assert correction["event_type"] == "deleted"
     assert correction["previous"]["start_number"] == 50  # type: ignore[index]
@@ -355,7 +373,8 @@ def test_a_new_channel_and_a_new_mt1_appear_and_disappear_again(site: Site) -> N
     gone = unique_ids(more) - unique_ids(HOUSE)
     enabled = {one for one in gone if not one.endswith(OFF)}
     wait_for("what is gone", lambda: not enabled & set(site.entities()))
-    print("left behind:", sorted(gone & set(site.entities())))
+    if not OLD:  # of a channel that is gone, older ones keep what was never enabled
+        wait_for("what was disabled", lambda: not gone & set(site.entities()))
     assert unique_ids(HOUSE) <= set(site.entities())
 
 
@@ -369,5 +388,8 @@ def test_the_dashboard_is_one_and_names_entities_that_exist(site: Site) -> None:
 
 def test_the_log_has_no_complaint_about_us(site: Site) -> None:
     time.sleep(2)  # nothing to wait for: what is not written needs a moment not to be written
-    assert site.complaints() == []
+    complaints = site.complaints()
+    if OLD:
+        complaints = [entry for entry in complaints if REMOVED_TWICE not in entry]
+    assert complaints == []
     assert "mt1bridge" in site.ha.log()
