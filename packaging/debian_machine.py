@@ -1,9 +1,10 @@
 """A Debian made by debootstrap and booted, systemd and all, in a container of its own: for test-on-debian.
 
-Needs root, debootstrap and systemd-nspawn. The root directory is made once and kept; each boot writes into an overlay
-in memory that goes away with it, and has a network of its own with nothing but loopback.
+Needs root, debootstrap and systemd-nspawn. The root directory is made once and kept; a machine writes into an overlay
+over it, which outlives its boots, and has a network of its own with nothing but loopback.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -50,22 +51,34 @@ def root_of(release: str) -> Path:
 
 
 class Machine:
-    """One boot. shared: a directory of ours that is /mnt/shared in there, read-only."""
+    """One machine, which can be booted and put off again and again.
 
-    def __init__(self, release: str, shared: Path, console: Path) -> None:
+    disk: an empty directory for all that it writes. shared: a directory of ours, /mnt/shared in there, read-only.
+    """
+
+    def __init__(self, release: str, disk: Path, shared: Path) -> None:
+        self._root, self._disk, self._shared = root_of(release), disk, shared
         self._name = f"mt1bridge-{release}-{os.getpid()}"
-        # nspawn wants a cgroup v2 tree; the mount is private to it, so a host with v1 stays as it is.
-        nspawn = (
-            "mountpoint -q /sys/fs/cgroup && umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && "
+        for directory in ("upper", "work", "merged"):
+            (disk / directory).mkdir()
+        self.boot()
+
+    def boot(self) -> None:
+        disk = self._disk
+        layers = f"lowerdir={self._root},upperdir={disk}/upper,workdir={disk}/work"
+        # nspawn wants a cgroup v2 tree. Both mounts are private to it: a host with v1 stays as it is.
+        script = (
+            "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && "
+            f"mount -t overlay overlay -o {layers} {disk}/merged && "
             "exec systemd-nspawn --quiet --register=no --keep-unit --kill-signal=SIGRTMIN+3 --private-network "
-            f"--volatile=overlay --machine={self._name} --bind-ro={shared}:/mnt/shared -D {root_of(release)} --boot"
+            f"--machine={self._name} --bind-ro={self._shared}:/mnt/shared -D {disk}/merged --boot"
         )
-        with console.open("w") as log:
+        with (disk / "console.log").open("a") as console:
             self._nspawn = subprocess.Popen(
-                ["unshare", "--mount", "--cgroup", "--propagation", "private", "bash", "-c", nspawn],
+                ["unshare", "--mount", "--cgroup", "--propagation", "private", "bash", "-c", script],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=console,
+                stderr=console,
                 start_new_session=True,
             )
         self.init = wait_for("the container's init", self._find_init, 30)
@@ -104,18 +117,23 @@ class Machine:
         return done
 
     def off(self) -> None:
-        """Power off, by force if need be."""
-        for number in (signal.SIGRTMIN + 4, signal.SIGKILL):
+        """Power off in good order."""
+        self._end(signal.SIGRTMIN + 4)
+
+    def cut_power(self) -> None:
+        """Kill everything in it at once. (What was written stays: the disk is ours, not the machine's.)"""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        for attempt in (number, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.init, attempt)
             try:
-                os.kill(self.init, number)
-                self._nspawn.wait(20)
-                return
-            except ProcessLookupError:
-                self._nspawn.wait(20)
+                self._nspawn.wait(30)
                 return
             except subprocess.TimeoutExpired:
                 continue
-        self._nspawn.kill()
+        raise Failure("the machine cannot be stopped")
 
 
 def _comm(pid: str) -> str:
