@@ -123,7 +123,10 @@ class PahoClient:
         if self._context is not None:
             secure = self._context.wrap_socket(connected, do_handshake_on_connect=False, server_hostname=host)
             self._wire = Wire(secure)
-            secure.do_handshake()
+            try:
+                secure.do_handshake()
+            except ConnectionError as error:  # what a port that does not speak TLS often answers
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "closed in the handshake") from error
         return self._wire
 
     def abandon(self) -> None:

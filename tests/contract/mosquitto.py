@@ -55,7 +55,8 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run it. users: name -> password. acl: text of an acl_file. extra: further lines of the configuration."""
+    """How to run it. users: name -> password. acl: text of an acl_file. extra: further lines of the configuration,
+    tls_lines: of the listener with TLS."""
 
     host: str = "127.0.0.1"
     persistence: bool = False
@@ -68,6 +69,7 @@ class Options:
     max_qos: int | None = None
     max_keepalive: int | None = None
     retain: bool = True
+    tls_lines: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
 
@@ -83,6 +85,7 @@ class Mosquitto:
         self.port = free_port(self.host)
         special = self.options.websockets or self.options.tls is not None
         self.plain_port = free_port() if special else self.port
+        self._plain_host = "127.0.0.1" if special else self.host
         self._directory = directory / f"mosquitto-{self.port}"
         self._directory.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
@@ -176,6 +179,7 @@ class Mosquitto:
                 f"certfile {options.tls.certificate.cert}",
                 f"keyfile {options.tls.certificate.key}",
                 f"require_certificate {'true' if options.tls.demand_client_certificate else 'false'}",
+                *options.tls_lines,
             ]
         if self.plain_port != self.port:  # 2.0.11 does not start with a WebSocket listener alone
             lines.append(f"listener {self.plain_port} 127.0.0.1")
@@ -192,7 +196,8 @@ class Mosquitto:
         if self._process is not None and self._process.poll() is not None:
             raise RuntimeError(f"mosquitto has ended:\n{self.log()}")
         try:
-            socket.create_connection((self.host, self.port), 1).close()
+            for place in {(self.host, self.port), (self._plain_host, self.plain_port)}:
+                socket.create_connection(place, 1).close()
         except OSError:
             return False
         return True

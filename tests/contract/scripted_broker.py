@@ -60,12 +60,16 @@ def puback(identifier: int, code: int | None = None) -> bytes:
 
 
 class Peer:
-    """One client's connection, seen from the broker. received: all its packets so far."""
+    """One client's connection, seen from the broker.
+
+    received: all its packets so far. rest: bytes that made no whole packet when it ended.
+    """
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._socket.settimeout(PATIENCE_S)
         self.received: list[Packet] = []
+        self.rest = b""
 
     def read(self) -> Packet:
         """Return the next packet. Raises EOFError when the client has closed."""
@@ -129,6 +133,7 @@ class Peer:
         while len(data) < number:
             more = self._socket.recv(number - len(data))
             if not more:
+                self.rest = data
                 raise EOFError
             data += more
         return data
