@@ -74,9 +74,9 @@ class Vigil:
 
     def woke(self, planned: float, now: float) -> None:
         """Say when waking was planned and when it was: a machine or process that was stopped could not hear."""
-        late = now - planned
-        if late < OVERSLEPT_S:
+        if now - planned < OVERSLEPT_S:
             return
         self._heard_at = max(self._heard_at, now - self.keepalive_s)  # leaves time for the answer to a PINGREQ
         self._waiting_since = max(self._waiting_since, now)
-        self._deadline = min(self._deadline + late, max(self._deadline, now + self._limits.answer_s))
+        if self._deadline < NEVER:
+            self._deadline = now + self._limits.answer_s
