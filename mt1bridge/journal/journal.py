@@ -34,13 +34,21 @@ class Opened:
 class Journal:
     """One directory's journal. Owned by the loop's thread.
 
-    boot_id: of the machine's present run, "" if unknown. new_id: makes journal ids.
+    boot_id: of the machine's present run, "" if unknown. new_id: makes journal ids. open_store: opens a file or
+    ":memory:".
     """
 
-    def __init__(self, directory: Path, boot_id: str, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        boot_id: str,
+        new_id: Callable[[], str],
+        open_store: Callable[[str], Store] = Store,
+    ) -> None:
         self._path = directory / FILE
         self._boot_id = boot_id
         self._new_id = new_id
+        self._open_store = open_store
         self._disk: Store | None = None
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
@@ -71,7 +79,7 @@ class Journal:
         return Opened(fresh, set_aside, self.trouble)
 
     def _checked(self) -> Store:
-        store = Store(str(self._path))
+        store = self._open_store(str(self._path))
         try:
             verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
@@ -189,7 +197,7 @@ class Journal:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
         batch, self._batch = self._batch, []
-        memory = Store(":memory:")
+        memory = self._open_store(":memory:")
         last = self._epoch
         if self._disk is not None:
             with contextlib.suppress(sqlite3.Error):
