@@ -7,14 +7,16 @@ import queue
 import secrets
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from random import SystemRandom
 from types import FrameType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mt1bridge import __version__
-from mt1bridge.bridge import Bridge, Event, Order, Start
+from mt1bridge.bridge import Bridge, Event, Measures, Order, Start
 from mt1bridge.cloud import kept, replies
 from mt1bridge.cloud.link import Links
 from mt1bridge.cloud.rest import RestWorker
@@ -24,7 +26,8 @@ from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
-from mt1bridge.model.orders import Finished, StatusText, StopAsked, Tick
+from mt1bridge.model.errors import ConfigurationError
+from mt1bridge.model.orders import Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Answer, Call, CloseLink, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
@@ -36,17 +39,24 @@ from mt1bridge.runtime.systemd import Notifier
 from mt1bridge.runtime.tls import client_context
 from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 
+if TYPE_CHECKING:  # the loader is needed at the start and for SIGHUP alone
+    from mt1bridge.config.loading import Loaded
+
 FIRST_START_FILE = "first-start.json"
 LOOK_AROUND_S = 10.0
 
 
 class App:
-    """One running bridge. Owns the loop's thread; `run` returns when it has stopped."""
+    """One running bridge. Owns the loop's thread; `run` returns when it has stopped.
 
-    def __init__(self, settings: Settings, log: Log, notifier: Notifier) -> None:
+    load: reads the configuration again, for SIGHUP. Raises ConfigurationError.
+    """
+
+    def __init__(self, settings: Settings, log: Log, notifier: Notifier, load: "Callable[[], Loaded]") -> None:
         self._settings = settings
         self._log = log
         self._notifier = notifier
+        self._load = load
         self._clock = CheckedClock(SystemClock())
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._state = StateDirectory(settings.journal.directory)
@@ -58,10 +68,7 @@ class App:
         self._written = measures.WrittenToday()
         self._asked: dict[int, Now] = {}
         self._open_connection: int | None = None
-        tls = client_context(settings.mt1.ca_file) if _any_https(settings) else None
-        self._tls = tls
-        self._links = Links(settings.mt1.realtime_url, tls, self._inbox.put)
-        self._rest = RestWorker(settings.mt1.url, tls, self._inbox.put)
+        self._connect_to(settings)
         self._publisher = Publisher(settings.mqtt, self._inbox.put)
         self._bridge = Bridge(
             settings,
@@ -70,9 +77,11 @@ class App:
             self._start(now, opened.fresh),
             now,
             SystemRandom(),
-            rss_mb=measures.rss_mb,
-            last_frame_at=self._links.last_frame_at,
-            written_today=lambda: self._written.bytes(self._clock.now().utc_ms),
+            Measures(
+                rss_mb=measures.rss_mb,
+                last_frame_at=lambda link: self._links.last_frame_at(link),
+                written_today=lambda: self._written.bytes(self._clock.now().utc_ms),
+            ),
         )
         log.note(
             "info",
@@ -140,7 +149,63 @@ class App:
             if isinstance(event, Answer | NoAnswer):
                 self._compare_clocks(event)
         self._turn.take(events + self._find_the_dead())
+        if any(isinstance(event, ReloadAsked) for event in events):
+            self._reload()
         self._notifier.watchdog()
+
+    def _reload(self) -> None:
+        """Read the configuration again; a faulty one is refused and the old one stays."""
+        now = self._clock.now()
+        self._notifier.reloading(int(now.monotonic * 1_000_000))
+        try:
+            loaded = self._load()
+        except ConfigurationError as error:
+            for problem in error.problems:
+                self._log.note("error", "configuration_refused", text=str(problem))
+        else:
+            for warning in loaded.warnings:
+                self._log.note("warning", "configuration_questionable", text=str(warning))
+            self._apply(self._lifelong(loaded.settings), now)
+        self._notifier.ready()
+
+    def _lifelong(self, settings: Settings) -> Settings:
+        """What belongs to a whole life of the process stays as it was."""
+        before = self._settings
+        for key, old, new in (
+            ("instance", before.instance, settings.instance),
+            ("journal.directory", before.journal.directory, settings.journal.directory),
+        ):
+            if old != new:
+                self._log.note("warning", "restart_needed", key=key, was=str(old), wanted=str(new))
+        journal = replace(settings.journal, directory=before.journal.directory)
+        return replace(settings, instance=before.instance, journal=journal)
+
+    def _apply(self, settings: Settings, now: Now) -> None:
+        before, self._settings = self._settings, settings
+        orders = self._bridge.reconfigure(settings, now)
+        server, old_server = _server(settings), _server(before)
+        if settings.mqtt != before.mqtt or server != old_server:
+            for order in [order for order in orders if isinstance(order, CloseLink | CloseBroker)]:
+                orders.remove(order)
+                self._carry_out(order)
+        if settings.mqtt != before.mqtt:
+            self._publisher = Publisher(settings.mqtt, self._inbox.put)
+        if server != old_server:
+            self._rest.close()
+            self._asked.clear()
+            self._connect_to(settings)
+        if settings.log != before.log:
+            self._log.set_level(settings.log.level)
+        self._turn.keep_s = settings.journal.keep_s
+        self._turn.tell(orders)
+        self._log.note("info", "configuration_reloaded", digest=settings.digest())
+
+    def _connect_to(self, settings: Settings) -> None:
+        """Make the shells towards the MT1 server."""
+        tls = client_context(settings.mt1.ca_file) if _any_https(settings) else None
+        self._tls = tls
+        self._links = Links(settings.mt1.realtime_url, tls, self._inbox.put)
+        self._rest = RestWorker(settings.mt1.url, tls, self._inbox.put)
 
     def _compare_clocks(self, event: Answer | NoAnswer) -> None:
         asked = self._asked.pop(event.call, None)
@@ -193,6 +258,8 @@ class App:
                 self._keep(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
             case StatusText():
                 self._notifier.status(order.text)
+            case SetLogLevel():
+                self._log.set_level(order.level)
             case Finished():
                 self._notifier.stopping()
 
@@ -235,12 +302,21 @@ def _signals(inbox: "queue.SimpleQueue[Event]") -> Iterator[None]:
     def asked(number: int, _frame: FrameType | None) -> None:
         inbox.put(StopAsked(signal.Signals(number).name))
 
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        inbox.put(ReloadAsked())
+
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, reload)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _server(settings: Settings) -> tuple[object, ...]:
+    """Where the MT1 server is."""
+    return settings.mt1.url, settings.mt1.realtime_url, settings.mt1.ca_file
 
 
 def _any_https(settings: Settings) -> bool:

@@ -58,6 +58,10 @@ class Turn:
         self._do(self._bridge.hand_over(self._now()))
         self._journal.commit(self._now().utc_ms)
 
+    def tell(self, orders: Sequence[Order]) -> None:
+        """Carry out orders that came of no event, once what they tell is written down."""
+        self._do([*self._commit(), *orders])
+
     def _do(self, orders: Sequence[Order]) -> None:
         for order in orders:
             self._carry_out(order)

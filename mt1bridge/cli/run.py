@@ -18,13 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the configuration and turn until asked to stop. Raises ConfigurationError."""
     os.environ.setdefault("STOMP_SKIP_HOSTNAME_SCAN", "1")  # importing stomp.py resolves names, 20 s without DNS
-    from mt1bridge.config.loading import load
+    from mt1bridge.config.loading import Loaded, load
     from mt1bridge.runtime.clock import SystemClock
     from mt1bridge.runtime.logs import configure
     from mt1bridge.runtime.systemd import Notifier
 
     clock = SystemClock()
-    loaded = load(Path(config_path(args, os.environ)), os.environ, clock.now().utc_ms)
+    path = Path(config_path(args, os.environ))
+
+    def read() -> Loaded:
+        return load(path, os.environ, clock.now().utc_ms)
+
+    loaded = read()
     os.umask(0o077)
     log = configure(loaded.settings.log.level, loaded.settings.log.format, sys.stderr, clock)
     for warning in loaded.warnings:
@@ -32,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
     from mt1bridge.app import App
 
     try:
-        return App(loaded.settings, log, Notifier()).run()
+        return App(loaded.settings, log, Notifier(), read).run()
     finally:
         log.close()

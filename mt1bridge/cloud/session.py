@@ -195,22 +195,36 @@ class CloudSession:
         self._list_at = now.monotonic
 
     def reconfigure(
-        self, username: str, password: Secret, devices: tuple[str, ...] | None, calls_per_minute: int, now: Now
+        self,
+        username: str,
+        password: Secret,
+        devices: tuple[str, ...] | None,
+        calls_per_minute: int,
+        now: Now,
+        other_server: bool,
     ) -> list[Outcome]:
-        """New settings. Other credentials mean another session; other devices a renewed subscription."""
+        """New settings. Another account or server means another session; other devices a renewed subscription."""
         outcomes: list[Outcome] = []
         self._budget.calls_per_minute = calls_per_minute
-        if username != self._username:
-            self._kept = None
-            self._listed = None
-            outcomes.append(KeepToken(None))
-        if (username, password) != (self._username, self._password):
-            self.login_refused = None
+        if username != self._username or other_server:
+            outcomes += self._forget_session()
+        if (username, password) != (self._username, self._password) or other_server:
+            if self.login_refused is not None:
+                self.login_refused = None
+                outcomes.append(AlertOver("login_refused"))
+            self._budget.login_accepted(now)
         self._username, self._password = username, password
         if devices is None and self._configured is not None:
             self._list_at = now.monotonic
         self._configured = devices
         return outcomes
+
+    def _forget_session(self) -> list[Outcome]:
+        """Nothing of the session with this account or server holds any longer."""
+        closing = [outcome for one in self.subscription.drop() for outcome in self._link_outcome(one)]
+        self._kept = self._listed = self._in_flight = self._repeat = self._doubtful = None
+        self._verify, self._refused_paths = False, set()
+        return [*closing, KeepToken(None)]
 
     def refused_devices(self, devices: frozenset[str]) -> None:
         """Devices that REST refuses: not subscribed to until they are accepted."""

@@ -234,6 +234,14 @@ class Subscription:
             numbers.append(self._close_old_at[1])
         return [CloseLink(number) for number in numbers]
 
+    def drop(self) -> list[Outcome]:
+        """Close everything; what is wanted next begins anew."""
+        outcomes = self.stop()
+        self._present = self._next = self._close_old_at = None
+        self._refused.clear()
+        self._try_at = 0.0
+        return outcomes
+
     def _learn(self, link: _Link, event: LinkLost, now: Now) -> list[Outcome]:
         """A STOMP ERROR may be about the token (before CONNECTED) or about one device (after it, U5)."""
         if event.trouble is not Trouble.STOMP_ERROR:

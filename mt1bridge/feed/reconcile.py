@@ -102,6 +102,7 @@ class _Channel:
     pushed_ends: int = 0
     absent: set[int] = field(default_factory=set)  # not listed by the last scan that should have listed them
     settled: bool = False  # a scan was concluded since the last subscription
+    waits: bool = False  # the scan that is wanted is to confirm something later
     refused: bool = False
     answered: bool = False
 
@@ -154,6 +155,17 @@ class Reconciliation:
 
     def missing(self) -> int:
         return sum(channel.memory.missing for channel in self._channels.values())
+
+    def reconfigure(self, settings: Reconcile, max_calls_per_minute: int) -> None:
+        self._settings = settings
+        self._calls_per_minute = max_calls_per_minute
+
+    def reading(self) -> bool:
+        """Whether any channel is being read, or is to be read now; waits for a confirmation do not count."""
+        return any(
+            channel.scan is not None or (channel.scan_due is not None and not channel.waits)
+            for channel in self._channels.values()
+        )
 
     # --- what happens -------------------------------------------------------------------------------
 
@@ -424,9 +436,11 @@ class Reconciliation:
         if scan.reach is not Reach.NARROW and not scan.follow_up:
             channel.absent.clear()
         if scan.follow_up:
-            self._want_scan(channel, Reach.WINDOW, now.monotonic + (CONFIRM_S if channel.absent else LOOK_AGAIN_S))
+            self._want_scan(
+                channel, Reach.WINDOW, now.monotonic + (CONFIRM_S if channel.absent else LOOK_AGAIN_S), waits=True
+            )
         elif not proof.memory.baselined:
-            self._want_scan(channel, Reach.ALL, now.monotonic)
+            self._want_scan(channel, Reach.ALL, now.monotonic, waits=True)
         return outcomes + self._concluded(channel, proof.memory)
 
     def _concluded(self, channel: _Channel, memory: ChannelMemory) -> list[Outcome]:
@@ -448,9 +462,10 @@ class Reconciliation:
 
     # --- pace ---------------------------------------------------------------------------------------
 
-    def _want_scan(self, channel: _Channel, reach: Reach, at: float) -> None:
+    def _want_scan(self, channel: _Channel, reach: Reach, at: float, waits: bool = False) -> None:
         if channel.memory.at.device in self._refused_devices:
             return
+        channel.waits = waits and (channel.scan_due is None or channel.waits)
         if channel.scan_due is not None:
             channel.scan_due = min(channel.scan_due, at)
             channel.reach = max(channel.reach, reach)

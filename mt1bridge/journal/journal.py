@@ -278,6 +278,19 @@ class Journal:
                 found += [entry for entry in store.owed(at, after, limit) if entry.n not in self._unmarked]
         return found[:limit]
 
+    def facts_after(self, after: int, at_most: int, limit: int) -> list[Entry]:
+        """What was told, in the order of learning, for a replay."""
+        found: dict[int, Entry] = {}
+        for store in self._readable():
+            with self._forgiving(store):
+                found |= {entry.n: entry for entry in store.facts_after(after, at_most, limit)}
+        return [found[n] for n in sorted(found)][:limit]
+
+    @property
+    def last_n(self) -> int:
+        """The number of the newest fact."""
+        return self.store.next_n - 1
+
     def owing_channels(self) -> dict[ChannelId, int]:
         """How many facts each channel owes the broker."""
         owing: dict[ChannelId, int] = {}

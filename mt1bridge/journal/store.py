@@ -201,6 +201,18 @@ class Store:
         ).fetchall()
         return [Entry(n, s, self._epochs[e], codec.fact_from_text(at, kind, body)) for n, s, e, kind, body in rows]
 
+    def facts_after(self, after: int, at_most: int, limit: int) -> list[Entry]:
+        """Facts of all channels with after < n <= at_most, in the order of learning."""
+        rows = self.db.execute(
+            "SELECT n, device, channel, sequence, epoch, kind, body FROM fact"
+            " WHERE n > ? AND n <= ? ORDER BY n LIMIT ?",
+            (after, at_most, limit),
+        ).fetchall()
+        return [
+            Entry(n, s, self._epochs[e], codec.fact_from_text(ChannelId(device, channel), kind, body))
+            for n, device, channel, s, e, kind, body in rows
+        ]
+
     def owing_channels(self) -> list[tuple[ChannelId, int, int]]:
         """(channel, how many facts it owes, the first of them)."""
         rows = self.db.execute("SELECT device, channel, count(*), min(n) FROM fact WHERE owed = 1 GROUP BY 1, 2")

@@ -15,6 +15,13 @@ class StatusText:
 
 
 @dataclass(frozen=True, slots=True)
+class SetLogLevel:
+    """Until the next start."""
+
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Nothing is left to do: the process may end."""
 
@@ -35,6 +42,11 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """SIGHUP: the configuration is to be read again."""
+
+
+@dataclass(frozen=True, slots=True)
 class JournalTrouble:
     """The disk does not take the journal (text), or takes it again (None)."""
 
@@ -42,4 +54,4 @@ class JournalTrouble:
 
 
 Outward = OpenLink | CloseLink | Call | OpenBroker | CloseBroker | Publish
-Told = Note | StatusText | Finished
+Told = Note | StatusText | SetLogLevel | Finished

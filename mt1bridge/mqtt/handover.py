@@ -53,7 +53,6 @@ class Handover:
         self._lanes: OrderedDict[ChannelId, _Lane] = OrderedDict()
         self._in_flight: dict[int, InFlight] = {}
         self._once: deque[Publication] = deque()
-        self._replay: deque[Publication] = deque()
         self._token = 0
         self._connection = 0
         self._window = 0
@@ -80,7 +79,6 @@ class Handover:
         self._in_flight.clear()
         self._lanes.clear()
         self._once.clear()
-        self._replay.clear()
 
     # --- what is there to do ------------------------------------------------------------------------
 
@@ -94,12 +92,6 @@ class Handover:
         """Something to be sent once: an event or a response. Dropped without a connection."""
         if self._connection and len(self._once) < 1_000:
             self._once.append(publication)
-
-    def replay(self, publications: list[Publication]) -> None:
-        self._replay.extend(publications)
-
-    def replaying(self) -> int:
-        return len(self._replay)
 
     def backlog(self) -> int:
         return sum(lane.owed for lane in self._lanes.values())
@@ -164,9 +156,6 @@ class Handover:
     def told_before(self, entry: Entry) -> bool:
         """Whether this process handed it over already, on whatever connection."""
         return entry.n <= self._told.get(entry.fact.at, 0)
-
-    def next_replay(self) -> Publication | None:
-        return self._replay.popleft() if self._replay else None
 
     # --- hand-over and acknowledgement --------------------------------------------------------------
 

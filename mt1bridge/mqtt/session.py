@@ -67,13 +67,15 @@ class Place:
 
 
 class BrokerSession:
-    def __init__(self, place: Place, rand: Callable[[], float]) -> None:
+    """connection: the last number that was used for a connection."""
+
+    def __init__(self, place: Place, rand: Callable[[], float], connection: int = 0) -> None:
         self._place = place
         self._protocol = place.protocol
         self._quick = Backoff(Pace(0.5, 2.0), rand, forget_after_s=30.0)
         self._slow = Backoff(Pace(2.0, 30.0), rand, forget_after_s=30.0)
         self._phase = Phase.CLOSED
-        self._connection = 0
+        self._connection = connection
         self._connected: BrokerConnected | None = None
         self._alone = False  # looked around, and nobody else is here
         self._try_at: float = 0.0
@@ -86,6 +88,10 @@ class BrokerSession:
         self.reconnects = 0
         self.why = ""  # the last trouble, in words
         self.state = Broker.UNREACHABLE
+
+    @property
+    def connection(self) -> int:
+        return self._connection
 
     @property
     def ready(self) -> bool:

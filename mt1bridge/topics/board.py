@@ -65,6 +65,10 @@ class Board:
                 return key
         return None
 
+    def waiting(self) -> bool:
+        """Whether anything is still to be sent or acknowledged."""
+        return bool(self._dirty) or any(slot.in_flight for slot in self._slots.values())
+
     def next_due(self) -> float:
         """Monotonic second when a waiting slot may go; infinity if none waits for time."""
         waiting = [s.sent_at + s.gap_s for s in (self._slots[key] for key in self._dirty) if not s.in_flight]

@@ -4,9 +4,10 @@ A key names a slot of the board; its content is rendered when it is handed over,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from mt1bridge.config.settings import DeviceSettings
 from mt1bridge.model.books import Books
 from mt1bridge.model.broker import Publication
 from mt1bridge.model.known import ChannelMemory
@@ -47,6 +48,27 @@ class Identity:
 ChannelNames = Callable[[ChannelId], tuple[str | None, str | None]]
 
 
+class Called:
+    """What devices and channels are called: as configured, else, a device, as the account's list has it."""
+
+    def __init__(self, devices: Sequence[DeviceSettings]) -> None:
+        self.devices = devices
+        self.listed: Mapping[str, Device] = {}
+
+    def names(self, at: ChannelId) -> tuple[str | None, str | None]:
+        """(device name, channel name), None where there is none."""
+        configured = next((device for device in self.devices if device.id == at.device), None)
+        name = configured.name if configured else None
+        if name is None and at.device in self.listed:
+            name = self.listed[at.device].name
+        return name, configured.channels.get(at.channel) if configured else None
+
+
+def will(names: Names) -> Publication:
+    """What the broker is to say when we vanish."""
+    return _state(names, b"offline")
+
+
 class Desk:
     """names_of: (device name, channel name) of a channel, as configured or listed."""
 
@@ -57,7 +79,6 @@ class Desk:
         books: Books,
         memory_of: Callable[[ChannelId], ChannelMemory | None],
         names_of: ChannelNames,
-        health: Callable[[], Mapping[str, object]],
     ) -> None:
         self.board = Board()
         self.identity = identity
@@ -65,27 +86,26 @@ class Desk:
         self._books = books
         self._memory_of = memory_of
         self._names_of = names_of
-        self._health = health
+        self.health: Callable[[], Mapping[str, object]] = dict  # set by whoever can tell it
         self._devices: dict[str, Device] = {}
         self._channels: dict[str, list[str]] = {}
-        self._alerts: dict[str, str] = {}
+        self._alerts: dict[str, tuple[str, Mapping[str, object]]] = {}
         self._discovered: list[Publication] = []
         self._account: str | None = None
         self.told: set[str] = set()  # retained topics handed over by this process
-        self.board.put("state", lambda: [self._state(b"online")])
+        self.board.put("state", lambda: [_state(names, b"online")])
         self.board.put("info", self._info)
         self.board.put("health", self._health_publications, GAP_S["health"])
 
     # --- the bridge ---------------------------------------------------------------------------------
 
-    def _state(self, word: bytes) -> Publication:
-        return Publication(self._names.state, word, retain=True, content_type=TEXT_TYPE)
-
-    def will(self) -> Publication:
-        return self._state(b"offline")
-
     def stopping(self) -> None:
-        self.board.put("state", lambda: [self._state(b"offline")])
+        self.board.put("state", lambda: [_state(self._names, b"offline")])
+
+    def identify(self, config_digest: str, url: str) -> None:
+        self.identity = replace(self.identity, config_digest=config_digest, url=url)
+        self.board.touch("info")
+        self._discover()
 
     def upstream(self, status: UpstreamStatus) -> None:
         body = {
@@ -119,7 +139,7 @@ class Desk:
         return [_json(self._names.info, body)]
 
     def _health_publications(self) -> list[Publication]:
-        body = to_json(self._health())
+        body = to_json(self.health())
         return [Publication(self._names.health, body, retain=True, content_type=JSON_TYPE, expiry_s=HEALTH_EXPIRY_S)]
 
     # --- alerts -------------------------------------------------------------------------------------
@@ -127,9 +147,9 @@ class Desk:
     def alert(self, name: str, text: str, facts: Mapping[str, object], now_ms: int) -> bool:
         """Raise a standing alert. False if it stands with the same text already."""
         key = f"alert:{name}"
-        if self._alerts.get(name) == text:
+        if name in self._alerts and self._alerts[name][0] == text:
             return False
-        self._alerts[name] = text
+        self._alerts[name] = (text, facts)
         publication = _json(self._names.alert(name), {"since": times.milliseconds(now_ms), "text": text, **facts})
         self.board.put(key, lambda: [publication])
         return True
@@ -140,7 +160,8 @@ class Desk:
         self.clear(f"alert:{name}", [self._names.alert(name)])
         return True
 
-    def alerts(self) -> dict[str, str]:
+    def alerts(self) -> dict[str, tuple[str, Mapping[str, object]]]:
+        """What stands now: name -> (text, facts)."""
         return dict(self._alerts)
 
     def clear(self, key: str, topics: Sequence[str]) -> None:
@@ -281,6 +302,10 @@ class Desk:
     def stale(self) -> list[str]:
         """Topics that this instance once retained and no longer does."""
         return sorted(self._books.retained() - self.told)
+
+
+def _state(names: Names, word: bytes) -> Publication:
+    return Publication(names.state, word, retain=True, content_type=TEXT_TYPE)
 
 
 def _json(topic: str, body: Mapping[str, object]) -> Publication:

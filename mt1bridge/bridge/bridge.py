@@ -1,0 +1,363 @@
+"""Every event to its stage, every outcome to the next one. Pure; the only state is that of the cores.
+
+cloud -> feed -> journal -> topics -> MQTT. The loop calls `step` for every event, `idle` where nothing waits, commits
+the journal, carries out the orders, and calls `hand_over`: so what is told was written down before.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+
+from mt1bridge import __version__
+from mt1bridge.bridge.commands import Commands
+from mt1bridge.bridge.delivery import Delivery
+from mt1bridge.bridge.learning import Learning
+from mt1bridge.bridge.parts import Event, Measures, Order, Parts, Start
+from mt1bridge.bridge.report import Report
+from mt1bridge.cloud.budget import Budget
+from mt1bridge.cloud.session import CloudSession, DevicesListed, Pushed
+from mt1bridge.cloud.session import Outcome as CloudOutcome
+from mt1bridge.cloud.subscription import SubscriptionLost, SubscriptionStands
+from mt1bridge.config.settings import Settings
+from mt1bridge.feed.clocks import DeviceClocks
+from mt1bridge.feed.intake import Intake
+from mt1bridge.feed.reconcile import Reconcile, Reconciliation
+from mt1bridge.journal.journal import Journal
+from mt1bridge.journal.staging import Staging
+from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent
+from mt1bridge.model.clock import Now
+from mt1bridge.model.history import Counted, PageRead, WantFailed
+from mt1bridge.model.orders import Finished, JournalTrouble, StopAsked
+from mt1bridge.model.status import AlertOver, AlertRaised, Note
+from mt1bridge.model.upstream import Answer, LinkEvent, NoAnswer
+from mt1bridge.mqtt import session as broking
+from mt1bridge.mqtt.handover import Handover
+from mt1bridge.mqtt.session import BrokerSession
+from mt1bridge.topics.desk import Called, Desk, Identity, will
+from mt1bridge.topics.health import Counters
+from mt1bridge.topics.names import Names
+
+STOP_GRACE_S = 3.0
+SUBSCRIBED_AFTER_S = 1.0  # a SUBSCRIBE needs a moment to take effect; history that is read sooner may miss a trigger
+BIRTH_SPREAD_S = 3.0
+
+
+class Bridge:
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        staging: Staging,
+        start: Start,
+        now: Now,
+        random: Random,
+        measures: Measures | None = None,
+    ) -> None:
+        self.parts = parts = _parts(settings, journal, staging, start, now, random, measures or Measures())
+        self._report = Report(parts)
+        self._learning = Learning(parts)
+        self._delivery = Delivery(parts)
+        self._commands = Commands(parts, self._learning, self._delivery, self._report.health)
+        parts.desk.health = self._report.health
+        self._stop_at: float | None = None
+        self._born_at: float | None = None
+        self.finished = False
+        for device in parts.session.devices or ():
+            self._learning.devices.add(device)
+
+    # --- the calls of the loop ----------------------------------------------------------------------
+
+    def step(self, event: Event, now: Now) -> list[Order]:
+        """Take one event. Returns what is to be done outside, once the journal has committed."""
+        self.parts.now = now
+        if isinstance(event, Answer | NoAnswer):
+            self._cloud(self.parts.session.rest_event(event, now))
+        elif isinstance(event, LinkEvent):
+            self._cloud(self.parts.session.link_event(event, now))
+        elif isinstance(event, BrokerEvent):
+            self._broker(event)
+        elif isinstance(event, StopAsked):
+            self._stop(event.reason)
+        elif isinstance(event, JournalTrouble):
+            self._journal_trouble(event.text)
+        self._settle()
+        return self._orders()
+
+    def idle(self, now: Now) -> list[Order]:
+        """Nothing is waiting: compare history, a batch at a time, so that it never goes before a trigger."""
+        self.parts.now = now
+        self._learning.go_on()
+        self._settle()
+        return self._orders()
+
+    def hand_over(self, now: Now) -> list[Order]:
+        """Give the broker what there is room for. Called after a commit."""
+        self.parts.now = now
+        self._delivery.go_on()
+        return self._orders()
+
+    @property
+    def busy(self) -> bool:
+        """True while there is work that no event announces."""
+        return self._learning.busy or self._delivery.busy
+
+    def next_due(self, now: Now) -> float:
+        """Monotonic second by which `step(Tick())` is wanted."""
+        parts = self.parts
+        due = min(parts.session.next_due(now), self._report.health_at, parts.broker.next_due())
+        free = parts.session.free_at(now)
+        if free < float("inf"):
+            due = min(due, max(free, parts.reconciliation.next_due(now)))
+        due = min(due, *(at for at in (self._stop_at, self._born_at, due) if at is not None))
+        if parts.handover.connection and parts.handover.room():
+            due = min(due, parts.desk.board.next_due(), parts.handover.next_due())
+        return max(due, now.monotonic)
+
+    def clock_offset(self, offset_ms: int) -> None:
+        """How far the MT1 server's clock is ahead of ours, as its Date header says."""
+        self.parts.clock_offset_ms = offset_ms
+
+    def journal_set_aside(self, file: str) -> None:
+        """The journal could not be read; history brings back what the MT1 server still has."""
+        text = f"The journal was damaged and was set aside as {file}; what it held is read back from the MT1 server."
+        self.parts.tell(AlertRaised("journal", text, {"file": file}))
+
+    def _orders(self) -> list[Order]:
+        orders, self.parts.orders = self.parts.orders, []
+        return orders
+
+    # --- after every event --------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        parts, now = self.parts, self.parts.now
+        if self._stop_at is None:
+            self._cloud(parts.session.tick(now))
+            if parts.session.free_at(now) <= now.monotonic:
+                wanted = parts.reconciliation.next_wanted(now)
+                if wanted is not None:
+                    self._cloud(parts.session.ask(wanted, now))
+            parts.reconciliation.poll(parts.session.polling(now), now)
+        if now.monotonic >= parts.broker.next_due():
+            self._broker_outcomes(parts.broker.tick(now))
+        parts.desk.account(parts.session.account)
+        self._commands.settle()
+        self._report.tell()
+        if self._born_at is not None and now.monotonic >= self._born_at:
+            self._born_at = None
+            parts.desk.discover_again()
+        if self._stop_at is not None:
+            self._go_on_stopping()
+
+    # --- cloud and feed -----------------------------------------------------------------------------
+
+    def _cloud(self, outcomes: Iterable[CloudOutcome]) -> None:
+        parts = self.parts
+        for outcome in outcomes:
+            if isinstance(outcome, Pushed):
+                self._learning.pushed(outcome.seen)
+            elif isinstance(outcome, Counted | PageRead | WantFailed):
+                self._learning.feed(parts.reconciliation.found(outcome, parts.now))
+            elif isinstance(outcome, DevicesListed):
+                self._learning.devices.listed(outcome.devices)
+            elif isinstance(outcome, SubscriptionStands):
+                later = replace(parts.now, monotonic=parts.now.monotonic + SUBSCRIBED_AFTER_S)
+                parts.reconciliation.subscribed(later, outcome.devices)
+            elif isinstance(outcome, SubscriptionLost):
+                continue  # the report sees it
+            elif isinstance(outcome, Note | AlertRaised | AlertOver):
+                parts.tell(outcome)
+            else:
+                parts.orders.append(outcome)
+
+    def _journal_trouble(self, text: str | None) -> None:
+        parts = self.parts
+        parts.desk.board.touch("info")
+        if text is None:
+            parts.tell(Note("journal_restored", "info", {"journal": parts.journal.journal}))
+            parts.tell(AlertOver("journal"))
+            return
+        facts: dict[str, object] = {"text": text}
+        parts.tell(Note("journal_failed", "error", facts))
+        words = f"The disk does not take the journal ({text}). Triggers go on being published from memory."
+        parts.tell(AlertRaised("journal", words, facts))
+
+    # --- broker -------------------------------------------------------------------------------------
+
+    def _broker(self, event: BrokerEvent) -> None:
+        parts = self.parts
+        if isinstance(event, Acknowledged):
+            self._delivery.acknowledged(event)
+            return
+        if isinstance(event, Arrived) and parts.broker.ready:
+            verb = parts.names.request_verb(event.topic) if parts.settings.mqtt.commands else None
+            if verb is not None:
+                self._commands.arrived(verb, event)
+                return
+            if event.topic == _birth_topic(parts.settings) and event.payload == b"online":
+                self._born_at = parts.now.monotonic + BIRTH_SPREAD_S * parts.random.random()
+                return
+        self._broker_outcomes(parts.broker.handle(event, parts.now))
+
+    def _broker_outcomes(self, outcomes: Iterable[broking.Outcome]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, broking.Ready):
+                self._delivery.connected(outcome.connected)
+            elif isinstance(outcome, broking.NotReady):
+                self._delivery.lost()
+            elif isinstance(outcome, Note | AlertRaised | AlertOver):
+                self.parts.tell(outcome)
+            else:
+                self.parts.orders.append(outcome)
+
+    # --- other settings -----------------------------------------------------------------------------
+
+    def reconfigure(self, settings: Settings, now: Now) -> list[Order]:
+        """Apply other settings without dropping what did not change.
+
+        `instance` and `journal.directory` belong to a whole life of the process: the caller keeps them as they were.
+        """
+        parts = self.parts
+        parts.now = now
+        before, parts.settings = parts.settings, settings
+        mt1, reconcile = settings.mt1, settings.reconcile
+        parts.called.devices = mt1.devices or ()
+        parts.intake = Intake(mt1.edges, parts.called.names)
+        parts.reconciliation.reconfigure(_pace(settings), reconcile.calls_per_minute)
+        self._cloud(
+            parts.session.reconfigure(
+                mt1.username, mt1.password, _configured(settings), reconcile.calls_per_minute, now,
+                other_server=(mt1.url, mt1.realtime_url, mt1.ca_file)
+                != (before.mt1.url, before.mt1.realtime_url, before.mt1.ca_file),
+            )
+        )  # fmt: skip
+        if (settings.mqtt, settings.home_assistant) != (before.mqtt, before.home_assistant):
+            self._another_broker()
+        if parts.session.devices is not None:
+            self._learning.devices.are(parts.session.devices)
+        parts.desk.identify(config_digest=settings.digest(), url=mt1.url)
+        self._settle()
+        return self._orders()
+
+    def _another_broker(self) -> None:
+        """Close the connection, open the next one; topics that are ours no longer are emptied by the sweep."""
+        parts = self.parts
+        self._broker_outcomes(parts.broker.stop())
+        self._delivery.lost()
+        before = parts.desk
+        parts.names = Names(parts.settings.mqtt.base_topic)
+        parts.desk = _desk(parts.settings, parts.names, parts.journal, parts.start, parts.reconciliation, parts.called)
+        parts.desk.health = self._report.health
+        parts.broker = _broker_session(parts.settings, parts.names, parts.random, parts.broker.connection)
+        for device in before.devices():
+            self._learning.devices.add(device)
+        for name, (text, facts) in before.alerts().items():
+            parts.desk.alert(name, text, facts, parts.now.utc_ms)
+        self._report.again()
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def _stop(self, reason: str) -> None:
+        parts = self.parts
+        if self._stop_at is not None:
+            self._stop_at = parts.now.monotonic  # asked twice: now
+            return
+        parts.tell(Note("stopping", "info", {"reason": reason}))
+        self._stop_at = parts.now.monotonic + STOP_GRACE_S
+        self._cloud(parts.session.stop())
+        self._learning.stop()
+        self._report.stopping = True
+        parts.desk.stopping()
+
+    def _go_on_stopping(self) -> None:
+        """Wait a moment for acknowledgements, then close; what is owed stays in the journal."""
+        parts = self.parts
+        assert self._stop_at is not None  # the caller has looked
+        if self.finished:
+            return
+        waiting = parts.handover.in_flight() or parts.handover.backlog() or parts.desk.board.waiting()
+        if parts.broker.ready and waiting and parts.now.monotonic < self._stop_at:
+            return
+        self.finished = True
+        self._broker_outcomes(parts.broker.stop())
+        parts.orders.append(Finished())
+
+
+def _parts(
+    settings: Settings, journal: Journal, staging: Staging, start: Start, now: Now, random: Random, measures: Measures
+) -> Parts:
+    mt1, calls_per_minute = settings.mt1, settings.reconcile.calls_per_minute
+    session = CloudSession(
+        mt1.username, mt1.password, _configured(settings), Budget(calls_per_minute, random.random), random.random
+    )
+    session.restore(start.kept, start.memo, now)
+    called = Called(mt1.devices or ())
+    reconciliation = Reconciliation(_pace(settings), calls_per_minute)
+    names = Names(settings.mqtt.base_topic)
+    return Parts(
+        settings=settings,
+        journal=journal,
+        staging=staging,
+        start=start,
+        random=random,
+        measures=measures,
+        names=names,
+        called=called,
+        session=session,
+        reconciliation=reconciliation,
+        clocks=DeviceClocks(journal.device_offsets()),
+        intake=Intake(mt1.edges, called.names),
+        handover=Handover(),
+        broker=_broker_session(settings, names, random, 0),
+        desk=_desk(settings, names, journal, start, reconciliation, called),
+        counters=Counters(),
+        orders=[],
+        now=now,
+    )
+
+
+def _desk(
+    settings: Settings, names: Names, journal: Journal, start: Start, reconciliation: Reconciliation, called: Called
+) -> Desk:
+    home_assistant = settings.home_assistant
+    identity = Identity(
+        instance=settings.instance,
+        version=__version__,
+        url=settings.mt1.url,
+        config_digest=settings.digest(),
+        started_ms=start.started_ms,
+        scalar_topics=settings.mqtt.scalar_topics,
+        discovery_prefix=home_assistant.discovery_prefix if home_assistant.enabled else None,
+    )
+    return Desk(names, identity, journal, reconciliation.memory, called.names)
+
+
+def _broker_session(settings: Settings, names: Names, random: Random, connection: int) -> BrokerSession:
+    """connection: the last number that was used."""
+    subscriptions = [names.info, names.state]
+    if settings.mqtt.commands:
+        subscriptions.append(names.requests)
+    if settings.home_assistant.enabled:
+        subscriptions.append(_birth_topic(settings))
+    place = broking.Place(
+        instance=settings.instance,
+        protocol=settings.mqtt.protocol,
+        will=will(names),
+        info_topic=names.info,
+        state_topic=names.state,
+        subscriptions=tuple(subscriptions),
+    )
+    return BrokerSession(place, random.random, connection)
+
+
+def _birth_topic(settings: Settings) -> str:
+    return f"{settings.home_assistant.discovery_prefix}/status"
+
+
+def _pace(settings: Settings) -> Reconcile:
+    reconcile = settings.reconcile
+    return Reconcile(reconcile.interval_s, reconcile.full_interval_s, reconcile.window_s)
+
+
+def _configured(settings: Settings) -> tuple[str, ...] | None:
+    devices = settings.mt1.devices
+    return None if devices is None else tuple(device.id for device in devices)

@@ -1,0 +1,95 @@
+"""Which devices and channels are ours, and what they are called. Pure."""
+
+from collections.abc import Callable, Iterable
+
+from mt1bridge.bridge.parts import Parts
+from mt1bridge.feed import reconcile as plan
+from mt1bridge.model.known import ChannelMemory
+from mt1bridge.model.status import AlertOver, AlertRaised, Device
+from mt1bridge.model.trigger import CHANNELS, ChannelId
+
+FIRST_MINUTE_MS = 60_000
+
+
+class Devices:
+    """feed: where outcomes of reconciling go."""
+
+    def __init__(self, parts: Parts, feed_outcomes: Callable[[Iterable[plan.Outcome]], None]) -> None:
+        self._parts = parts
+        self._feed = feed_outcomes
+
+    def listed(self, devices: Iterable[Device]) -> None:
+        """The account's list came: names and raw data of all; without configured devices they are ours."""
+        parts = self._parts
+        parts.called.listed = {device.id: device for device in devices}
+        if parts.settings.mt1.devices is None:
+            self.are(parts.called.listed)
+        for known in parts.desk.devices():
+            self.show(known)
+
+    def are(self, devices: Iterable[str]) -> None:
+        """Exactly these are ours from now on."""
+        wanted = list(devices)
+        for gone in [device for device in self._parts.desk.devices() if device not in wanted]:
+            self.remove(gone)
+        for device in wanted:
+            self.add(device)
+
+    def add(self, device: str) -> None:
+        parts = self._parts
+        if parts.reconciliation.memory(ChannelId(device, CHANNELS[0])) is None:
+            parts.reconciliation.add(self._memories(device), parts.now)
+        self.show(device)
+        if parts.clocks.offset_ms(device):
+            self.clock_alert(device)
+
+    def _memories(self, device: str) -> list[ChannelMemory]:
+        """All nine channels, so that a channel which is first used later has the same first start."""
+        parts = self._parts
+        configured = next((d for d in parts.settings.mt1.devices or () if d.id == device), None)
+        kept = {memory.at: memory for memory in parts.journal.channels() if memory.at.device == device}
+        memories = []
+        for channel in CHANNELS:
+            at = ChannelId(device, channel)
+            named = configured is not None and channel in configured.channels
+            memory = kept.get(at) or plan.new_memory(at, self._cut_ms(), named)
+            if at not in kept:
+                parts.journal.remember(memory, parts.now.utc_ms)
+            memories.append(memory)
+        return memories
+
+    def _cut_ms(self) -> int:
+        """A device that becomes ours later has a first start of its own."""
+        parts = self._parts
+        if parts.now.utc_ms - parts.start.started_ms < FIRST_MINUTE_MS:
+            return parts.start.cut_ms
+        return parts.now.utc_ms - parts.settings.reconcile.first_start_s * 1000
+
+    def show(self, device: str) -> None:
+        parts = self._parts
+        listed = parts.called.listed.get(device)
+        name = parts.called.names(ChannelId(device, CHANNELS[0]))[0]
+        shown = [m.at.channel for m in parts.reconciliation.memories if m.at.device == device and m.seen]
+        raw = listed.raw if listed else ""
+        parts.desk.device(Device(device, name, listed.type if listed else None, raw), sorted(shown))
+
+    def remove(self, device: str) -> None:
+        parts = self._parts
+        self._feed(parts.reconciliation.remove(device))
+        parts.desk.remove(device)
+        for name in (f"device_refused_{device}", f"device_clock_{device}"):
+            parts.tell(AlertOver(name))
+        for channel in CHANNELS:
+            parts.tell(AlertOver(f"missing_{device}_{channel}"))
+            parts.tell(AlertOver(f"only_rejected_{device}_{channel}"))
+
+    def clock_alert(self, device: str) -> None:
+        """Raise or lift the alert about a device's clock."""
+        parts = self._parts
+        offset_s = parts.clocks.offset_ms(device) / 1000
+        if not offset_s:
+            parts.tell(AlertOver(f"device_clock_{device}"))
+            return
+        way = "behind" if offset_s > 0 else "ahead of"
+        text = f"The clock of device {device} is {abs(offset_s):.1f} s {way} ours: its times are told as it sends them."
+        parts.tell(AlertRaised(f"device_clock_{device}", text, {"device": device, "offset_s": round(offset_s, 1)}))
