@@ -163,6 +163,7 @@ class Connection:
         return min(due, self._go_on_subscribing(now))
 
     def _go_on_subscribing(self, now: float) -> float:
+        """Comes by at the next wait after CONNECTED and after each receipt."""
         for one in self._subscribing.take_due(now):
             headers = {"id": one.subscription, "destination": one.destination, "ack": "auto", "receipt": one.receipt}
             self._tell("SUBSCRIBE", headers)
@@ -240,7 +241,6 @@ class Connection:
                 silence_limit_s=self._beats.silence_limit,
             )
         )
-        self._go_on_subscribing(self._now())
 
     def _message(self, frame: StompFrame) -> None:
         subscription, destination = frame.headers.get("subscription"), frame.headers.get("destination")
@@ -255,8 +255,6 @@ class Connection:
     def _receipt(self, frame: StompFrame) -> None:
         if not self._subscribing.receipted(frame.headers.get("receipt-id", "")):
             self._pass_over(frame, "RECEIPT for nothing that waits for one")
-        elif self._beats is not None:
-            self._go_on_subscribing(self._now())
 
     def _error(self, frame: StompFrame) -> None:
         self._refused_receipt = frame.headers.get("receipt-id")

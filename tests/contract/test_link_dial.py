@@ -191,7 +191,8 @@ def test_an_upgrade_answered_with_a_status_tells_it(status: int) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
         body = b"<html>TOPSECRET</html>" * 10_000
-        head = f"HTTP/1.1 {status} Some Words\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: {len(body)}\r\n\r\n"
+        where = f"ws://127.0.0.1:{server.port}/elsewhere"
+        head = f"HTTP/1.1 {status} Some Words\r\nLocation: {where}\r\nContent-Length: {len(body)}\r\n\r\n"
         peer.write(head.encode() + body)
 
     with RawServer(script) as server, Bench(server.url) as bench:

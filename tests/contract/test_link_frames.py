@@ -27,7 +27,7 @@ ODD_TEXTS = {
     "unknown command": array_of("GREETINGS\n\nx\0"),
     "receipt for nothing": array_of("RECEIPT\nreceipt-id:nothing\n\n\0"),
     "receipt without id": array_of("RECEIPT\n\n\0"),
-    "a second CONNECTED": array_of("CONNECTED\nversion:1.2\nheart-beat:x\n\n\0"),
+    "a second CONNECTED": array_of("CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0"),
     "foreign destination": array_of(message("7", "x", destination="/topic/device/8/trigger")),
     "unknown subscription": array_of(message("7", "x", subscription="sub-9")),
     "neither destination nor subscription": array_of("MESSAGE\nmessage-id:1\n\nx\0"),
@@ -49,6 +49,7 @@ def test_what_is_not_understood_is_told_and_the_next_message_comes(text: str) ->
     odd = [event for event in bench.events if isinstance(event, LinkOddity)]
     assert len(odd) == 1
     assert odd[0].reason
+    assert len([event for event in bench.events if isinstance(event, LinkConnected)]) == 1
 
 
 def test_a_binary_message_is_told_and_the_next_comes() -> None:
@@ -159,6 +160,19 @@ def test_a_message_in_an_unusual_dress_is_taken_and_so_is_the_next(texts: tuple[
         assert following.body == b"next"
         assert following.destination == "/topic/device/7/trigger"
     assert not [event for event in bench.events if isinstance(event, LinkOddity)]
+
+
+@pytest.mark.parametrize("beat", ["h", array_of("\n")])
+def test_a_frame_without_its_end_waits_no_longer_than_to_the_next_heart_beat(beat: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.serve(1)
+        peer.strings(message("7", "good", content_length="")[:-1])
+        peer.text(beat)
+        peer.hold()
+
+    with raw(script) as bench:
+        bench.open("7")
+        assert bench.wait(LinkMessage).body == b"good"
 
 
 @pytest.mark.parametrize("body", ["a\0b\0\0c", "\0", "", "\n\n\n", "MESSAGE\n\n\0", "ü" * 1000, "\u2028\ufeff"])
