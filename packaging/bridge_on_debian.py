@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from debian_machine import Failure, Machine, wait_for
+from debian_machine import Failure, Machine, end, wait_for
 
 CONFIG = """\
 mt1:
@@ -62,6 +62,12 @@ class Bench:
     def show(self, field: str, unit: str = UNIT) -> str:
         return self.run(f"systemctl show --value -p {field} {unit}")
 
+    def pid(self) -> int:
+        """Of the running bridge."""
+        pid = int(self.show("MainPID"))
+        demand(pid > 1, f"the bridge does not run: {self.show('ActiveState')}, {self.show('Result')}")
+        return pid
+
     def log(self, match: str = "") -> list[dict[str, str]]:
         lines = self.run(f"journalctl -o json -u {UNIT} {match}", check=False).splitlines()
         return [json.loads(line) for line in lines]
@@ -82,10 +88,8 @@ class Bench:
 
     def stop_simulator(self) -> None:
         self._remember()
-        if self._simulator is not None:
-            self._simulator.terminate()
-            self._simulator.wait(20)
-            self._simulator = None
+        end(self._simulator)
+        self._simulator = None
 
     def load(self, count: int, per_second: float) -> None:
         """Impulses; returns when the last one was pushed."""
@@ -155,17 +159,15 @@ class Bench:
 
     def situation(self) -> str:
         """What a person wants to see when a step failed."""
-        script = f"systemctl status --no-pager -n 25 {UNIT} 2>&1; journalctl -p 4 -n 15 -o cat --no-pager"
+        script = f"systemctl show {UNIT} -p ActiveState,Result,ExecMainStatus,StatusText; journalctl -u {UNIT} -o short -n 30"
         try:
             return re.sub("^", "    | ", self.run(script, check=False), flags=re.MULTILINE)
         except (OSError, subprocess.SubprocessError) as fault:
             return f"    | {fault}"
 
     def close(self) -> None:
-        for process in (self._simulator, self._ear):
-            if process is not None:
-                process.terminate()
-                process.wait(20)
+        end(self._simulator)
+        end(self._ear)
 
 
 # --- the steps: each returns facts worth printing, or raises --------------------------------------
@@ -173,8 +175,8 @@ class Bench:
 Step = Callable[[Bench], str | None]
 
 
-def steps() -> Iterator[tuple[str, Step]]:
-    """The steps by name, in order: every public function below."""
+def steps() -> Iterator[tuple[str, Step, bool]]:
+    """The steps in order: name, function, and whether all later ones make no sense without it."""
     for step in (
         installed,
         units_judged,
@@ -195,7 +197,7 @@ def steps() -> Iterator[tuple[str, Step]]:
         removed_and_installed_again,
         purged,
     ):
-        yield (step.__doc__ or "").partition("\n")[0].rstrip("."), step
+        yield (step.__doc__ or "").partition("\n")[0].rstrip("."), step, step in (installed, mended_and_live)
 
 
 def installed(bench: Bench) -> None:
@@ -294,7 +296,7 @@ def triggers_delivered(bench: Bench) -> str:
 
 def small(bench: Bench) -> str:
     """It idles in 38 MiB, in four threads, and writes nothing without a trigger."""
-    pid = bench.show("MainPID")
+    pid = bench.pid()
     written = _written(bench, pid)
     bench.load(100, 20)
     bench.wait_delivered()
@@ -310,7 +312,7 @@ def small(bench: Bench) -> str:
     return facts
 
 
-def _written(bench: Bench, pid: str) -> int:
+def _written(bench: Bench, pid: int) -> int:
     found = re.search(r"^write_bytes: (\d+)$", bench.run(f"cat /proc/{pid}/io"), re.MULTILINE)
     return int(found.group(1)) if found else 0
 
@@ -327,7 +329,7 @@ def log_has_fields(bench: Bench) -> str:
 
 def reloaded(bench: Bench) -> None:
     """A reload applies a good file, refuses a faulty one, and drops nothing."""
-    pid = bench.show("MainPID")
+    pid = bench.pid()
     bench.put("/etc/mt1bridge/mt1bridge.yaml", CONFIG.replace("level: info", "level: debug"))
     bench.run("systemctl reload mt1bridge")
     wait_for("debug lines", lambda: bench.log("PRIORITY=7") or None, 20)
@@ -339,12 +341,12 @@ def reloaded(bench: Bench) -> None:
     bench.put("/etc/mt1bridge/mt1bridge.yaml", CONFIG)
     bench.run("systemctl reload mt1bridge")
     bench.wait_live()
-    demand(bench.show("MainPID") == pid, "the process did not survive")
+    demand(bench.pid() == pid, "the process did not survive")
 
 
 def killed(bench: Bench) -> str:
     """Killed under load it is back after five seconds and nothing is lost."""
-    pid, journal, already = bench.show("MainPID"), _journal_id(bench), len(bench.heard())
+    pid, journal, already = bench.pid(), _journal_id(bench), len(bench.heard())
     bench.begin_load(400, 50)
     wait_for("the load to be under way", lambda: len(bench.heard()) > already + 50, 30)
     bench.run(f"kill -KILL {pid}")
@@ -360,16 +362,16 @@ def _journal_id(bench: Bench) -> str:
     return str(json.loads(bench.retained("mt1/bridge/info"))["journal"])
 
 
-def _wait_new_pid(bench: Bench, old: str, seconds: float) -> float:
+def _wait_new_pid(bench: Bench, old: int, seconds: float) -> float:
     began = time.monotonic()
-    wait_for("a new process", lambda: bench.show("MainPID") not in ("0", old), seconds)
+    wait_for("a new process", lambda: bench.show("MainPID") not in ("0", str(old)), seconds)
     wait_for("the unit to be ready", lambda: bench.show("ActiveState") == "active", 30)
     return time.monotonic() - began
 
 
 def hung(bench: Bench) -> str:
     """Stopped dead (SIGSTOP) it is found by the watchdog, started anew, and nothing is lost."""
-    pid = bench.show("MainPID")
+    pid = bench.pid()
     bench.run(f"kill -STOP {pid}")
     bench.load(100, 50)
     back = _wait_new_pid(bench, pid, WATCHDOG_S + RESTART_S + 20)
@@ -387,9 +389,9 @@ def upgraded_with_backlog(bench: Bench) -> str:
     bench.run("systemctl stop mosquitto")
     bench.wait_status("broker: unreachable")
     bench.load(300, 100)
-    pid = bench.show("MainPID")
+    pid = bench.pid()
     bench.run("dpkg -i /mnt/shared/mt1bridge_1.0_all.deb < /dev/null")
-    demand(bench.show("MainPID") not in ("0", pid), "it was not restarted")
+    demand(bench.pid() != pid, "it was not restarted")
     bench.run("systemctl start mosquitto")
     bench.wait_live(seconds=120)
     count = bench.wait_delivered()

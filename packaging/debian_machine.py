@@ -111,6 +111,7 @@ class Machine:
             check=False,
             timeout=timeout,
             cwd="/",
+            start_new_session=True,  # a `kill 0` in there must not be one out here
         )
         if check and done.returncode:
             raise Failure(f"{script!r} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -128,12 +129,21 @@ class Machine:
         for attempt in (number, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.init, attempt)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._nspawn.wait(30)
                 return
-            except subprocess.TimeoutExpired:
-                continue
         raise Failure("the machine cannot be stopped")
+
+
+def end(process: "subprocess.Popen[bytes] | None") -> None:
+    """Stop one of our own processes, by force if need be."""
+    if process is not None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
 
 
 def _comm(pid: str) -> str:
