@@ -118,6 +118,8 @@ class Learning:
                 if outcome.memory.seen:
                     parts.desk.channel(outcome.memory.at)
                 parts.desk.changed(outcome.memory.at, last=False)
+            elif isinstance(outcome, plan.Checked):
+                parts.desk.changed(outcome.at, last=False)
             elif isinstance(outcome, plan.DeviceRefused):
                 self._refused(outcome)
             elif isinstance(outcome, plan.DeviceAccepted):

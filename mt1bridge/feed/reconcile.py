@@ -20,6 +20,7 @@ CONFIRM_S = 60.0  # a row that is not listed any more must be missed twice, this
 LOOK_AGAIN_S = 15.0
 NARROW_BACK_MS = 600_000
 MANY_ABSENT = 1_000
+KEEP_EVERY_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,13 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """Looked at, nothing worth writing down: only `tally` has a newer time."""
+
+    at: ChannelId
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRefused:
     device: str
     text: str
@@ -85,13 +93,24 @@ class DeviceAccepted:
 
 
 Outcome = (
-    Stage | Odd | CompareNext | Forget | Remember | DeviceRefused | DeviceAccepted | AlertRaised | AlertOver | Note
+    Stage
+    | Odd
+    | CompareNext
+    | Forget
+    | Remember
+    | Checked
+    | DeviceRefused
+    | DeviceAccepted
+    | AlertRaised
+    | AlertOver
+    | Note
 )
 
 
 @dataclass(slots=True)
 class _Channel:
     memory: ChannelMemory
+    kept: ChannelMemory  # as it was last written down
     count_due: float = 0.0
     scan_due: float | None = None  # a scan is wanted from then on
     reach: Reach = Reach.WINDOW
@@ -124,7 +143,7 @@ class Reconciliation:
     def add(self, memories: Iterable[ChannelMemory], now: Now) -> None:
         for memory in memories:
             if memory.at not in self._channels:
-                self._channels[memory.at] = _Channel(memory, count_due=now.monotonic)
+                self._channels[memory.at] = _Channel(memory, memory, count_due=now.monotonic)
 
     def remove(self, device: str) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -201,7 +220,7 @@ class Reconciliation:
         if channel.memory.seen:
             return []
         channel.memory = replace(channel.memory, seen=True)
-        return [Remember(channel.memory)]
+        return [_kept(channel)]
 
     # --- what is wanted -----------------------------------------------------------------------------
 
@@ -336,7 +355,7 @@ class Reconciliation:
             reach = Reach.WINDOW
         self._want_scan(channel, reach, now.monotonic)
         channel.memory = replace(memory, seen=True, server_count=value, complete=None)
-        return [Remember(channel.memory)]
+        return [_kept(channel)]
 
     def _unchanged(self, channel: _Channel, value: int, now: Now) -> list[Outcome]:
         memory = channel.memory
@@ -347,7 +366,7 @@ class Reconciliation:
         elif memory.seen and memory.baselined and not 0 <= now.utc_ms - memory.read_all_ms < DAY_MS and value:
             self._want_scan(channel, Reach.ALL, now.monotonic)
         channel.memory = replace(memory, server_count=value, checked_ms=now.utc_ms, carry=0)
-        return [Remember(channel.memory)]
+        return [_kept(channel)]
 
     def _page(self, channel: _Channel, page: PageRead) -> list[Outcome]:
         scan = channel.scan
@@ -428,7 +447,7 @@ class Reconciliation:
         if proof.escalate is not None:
             channel.memory = replace(proof.memory, complete=False)
             self._want_scan(channel, proof.escalate, now.monotonic)
-            return [*outcomes, Remember(channel.memory)]
+            return [*outcomes, _kept(channel)]
         channel.growth = channel.pushed_ends = 0
         channel.settled = True
         if scan.reach is not Reach.NARROW:
@@ -445,7 +464,7 @@ class Reconciliation:
 
     def _concluded(self, channel: _Channel, memory: ChannelMemory) -> list[Outcome]:
         before, channel.memory = channel.memory, memory
-        outcomes: list[Outcome] = [Remember(memory)]
+        outcomes: list[Outcome] = [_kept(channel)]
         name = f"missing_{memory.at.device}_{memory.at.channel}"
         facts: dict[str, object] = {"device": memory.at.device, "channel": memory.at.channel, "missing": memory.missing}
         if memory.missing:
@@ -484,6 +503,17 @@ class Reconciliation:
 
     def _full_interval(self) -> float:
         return max(self._settings.full_interval_s, len(self._channels) * 60.0 / max(1.0, self._calls_per_minute / 2))
+
+
+def _kept(channel: _Channel) -> Remember | Checked:
+    """Write a channel down only where more than times has changed, or once an hour: an SD card wears out."""
+    memory, kept = channel.memory, channel.kept
+    timeless = replace(memory, checked_ms=kept.checked_ms, proven_ms=kept.proven_ms, read_all_ms=kept.read_all_ms)
+    old = not 0 <= memory.proven_ms - kept.proven_ms < KEEP_EVERY_MS
+    if timeless == kept and not old and memory.read_all_ms == kept.read_all_ms:
+        return Checked(memory.at)
+    channel.kept = memory
+    return Remember(memory)
 
 
 def new_memory(at: ChannelId, cut_ms: int, configured: bool) -> ChannelMemory:
