@@ -374,4 +374,6 @@ def test_it_looks_as_it_should(site: Site) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         site.browser.call("Emulation.setDeviceMetricsOverride", **size)
         assert site.browser.ask("document.documentElement.scrollWidth <= innerWidth"), width
+        inside = "document.querySelector('#latest .time').scrollWidth <= document.querySelector('#latest').clientWidth"
+        assert site.browser.ask(inside), width
     site.browser.screenshot("scoreboard-telephone", 390, 844)
