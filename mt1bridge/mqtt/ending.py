@@ -1,4 +1,4 @@
-"""Pure: why a connection ended or never came to be, from what the socket, TLS and the library said."""
+"""Why a connection ended or never came to be, from what the socket, TLS and the library said."""
 
 import socket
 import ssl
