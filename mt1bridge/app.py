@@ -27,7 +27,7 @@ from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import ConfigurationError
-from mt1bridge.model.orders import Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
+from mt1bridge.model.orders import DiskMeasured, Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Answer, Call, CloseLink, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
@@ -44,6 +44,9 @@ if TYPE_CHECKING:  # the loader is needed at the start and for SIGHUP alone
 
 FIRST_START_FILE = "first-start.json"
 LOOK_AROUND_S = 10.0
+MEASURE_EVERY_S = 300.0
+FAULTS_WITHIN_S = 600.0
+FAULTS_TOO_MANY = 5
 
 
 class App:
@@ -96,8 +99,11 @@ class App:
             self._bridge.journal_set_aside(opened.set_aside)
         if self._state.trouble:
             log.note("warning", "state_directory_failed", text=self._state.trouble)
-        self._turn = Turn(self._bridge, self._journal, self._clock.now, self._carry_out, settings.journal.keep_s)
-        self._look_at = now.monotonic
+        self._turn = Turn(
+            self._bridge, self._journal, self._clock.now, self._carry_out, settings.journal.keep_s, self._fault
+        )
+        self._faults: list[float] = []
+        self._look_at = self._measure_at = now.monotonic
 
     def _start(self, now: Now, journal_is_fresh: bool) -> Start:
         """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
@@ -148,10 +154,18 @@ class App:
         for event in events:
             if isinstance(event, Answer | NoAnswer):
                 self._compare_clocks(event)
-        self._turn.take(events + self._find_the_dead())
+        self._turn.take(events + self._look_around())
         if any(isinstance(event, ReloadAsked) for event in events):
             self._reload()
         self._notifier.watchdog()
+
+    def _fault(self, error: Exception) -> None:
+        """A bug. Say so loudly and go on; too many in a short time, and a fresh process does better."""
+        now = self._clock.now().monotonic
+        self._log.note("error", "internal_error", exc_info=error)
+        self._faults = [at for at in self._faults if now - at < FAULTS_WITHIN_S] + [now]
+        if len(self._faults) >= FAULTS_TOO_MANY:
+            raise error
 
     def _reload(self) -> None:
         """Read the configuration again; a faulty one is refused and the old one stays."""
@@ -213,13 +227,16 @@ class App:
         if asked is not None and server_ms is not None:
             self._bridge.clock_offset(self._clock.compare(server_ms, asked))
 
-    def _find_the_dead(self) -> list[Event]:
-        """Now and then: what threads that died without a word would have said."""
+    def _look_around(self) -> list[Event]:
+        """Now and then: room on the disk, and what threads that died without a word would have said."""
         now = self._clock.now()
         if now.monotonic < self._look_at:
             return []
         self._look_at = now.monotonic + LOOK_AROUND_S
         found: list[Event] = []
+        if now.monotonic >= self._measure_at:
+            self._measure_at = now.monotonic + MEASURE_EVERY_S
+            found.append(DiskMeasured(self._state.free_bytes()))
         if self._open_connection is not None and not self._publisher.thread_alive():
             found.append(BrokerLost(self._open_connection, BrokerTrouble.LOST, "the MQTT client's thread is gone"))
             self._open_connection = None

@@ -5,6 +5,7 @@ carries out the orders.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mt1bridge.bridge import Bridge, Event, Order
 from mt1bridge.journal.journal import Journal
@@ -19,7 +20,9 @@ PRUNE_EVERY_S = 3600.0
 
 
 class Turn:
-    """now: reads the clock. carry_out: does one order. keep_s: `journal.keep`."""
+    """now: reads the clock. carry_out: does one order. keep_s: `journal.keep`.
+
+    fault: takes what an event raised, or raises it again; without it, it is raised."""
 
     def __init__(
         self,
@@ -28,12 +31,14 @@ class Turn:
         now: Callable[[], Now],
         carry_out: Callable[[Order], None],
         keep_s: float,
+        fault: Callable[[Exception], None] | None = None,
     ) -> None:
         self._bridge = bridge
         self._journal = journal
         self._now = now
         self._carry_out = carry_out
         self.keep_s = keep_s
+        self._fault = fault
         self._in_trouble = False
         self._heal_at = 0.0
         self._prune_at = now().monotonic + PRUNE_AFTER_S
@@ -49,14 +54,27 @@ class Turn:
         """Take these events, then compare some history if nothing more is waiting; write down; tell."""
         orders: list[Order] = []
         for event in events:
-            orders += self._bridge.step(event, self._now())
+            orders += self._safely(partial(self._step, event))
         if self._bridge.busy and len(events) < EVENTS_AT_ONCE:
-            orders += self._bridge.idle(self._now())
+            orders += self._safely(lambda: self._bridge.idle(self._now()))
         self._tend_journal()
         orders += self._commit()
         self._do(orders)
         self._do(self._bridge.hand_over(self._now()))
         self._journal.commit(self._now().utc_ms)
+
+    def _step(self, event: Event) -> list[Order]:
+        return self._bridge.step(event, self._now())
+
+    def _safely(self, work: Callable[[], list[Order]]) -> list[Order]:
+        """One input that we cannot bear must not stop all others; what it had ordered comes with the next one."""
+        try:
+            return work()
+        except Exception as error:
+            if self._fault is None:
+                raise
+            self._fault(error)
+            return []
 
     def tell(self, orders: Sequence[Order]) -> None:
         """Carry out orders that came of no event, once what they tell is written down."""

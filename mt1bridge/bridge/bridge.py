@@ -27,7 +27,7 @@ from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, PageRead, WantFailed
-from mt1bridge.model.orders import Finished, JournalTrouble, StopAsked
+from mt1bridge.model.orders import DiskMeasured, Finished, JournalTrouble, StopAsked
 from mt1bridge.model.status import AlertOver, AlertRaised, Note
 from mt1bridge.model.upstream import Answer, LinkEvent, NoAnswer
 from mt1bridge.mqtt import session as broking
@@ -40,6 +40,7 @@ from mt1bridge.topics.names import Names
 STOP_GRACE_S = 3.0
 SUBSCRIBED_AFTER_S = 1.0  # a SUBSCRIBE needs a moment to take effect; history that is read sooner may miss a trigger
 BIRTH_SPREAD_S = 3.0
+LITTLE_DISK_BYTES = 50_000_000
 
 
 class Bridge:
@@ -80,6 +81,8 @@ class Bridge:
             self._stop(event.reason)
         elif isinstance(event, JournalTrouble):
             self._journal_trouble(event.text)
+        elif isinstance(event, DiskMeasured):
+            self._disk_measured(event.free_bytes)
         self._settle()
         return self._orders()
 
@@ -180,6 +183,14 @@ class Bridge:
         parts.tell(Note("journal_failed", "error", facts))
         words = f"The disk does not take the journal ({text}). Triggers go on being published from memory."
         parts.tell(AlertRaised("journal", words, facts))
+
+    def _disk_measured(self, free_bytes: int) -> None:
+        if 0 <= free_bytes < LITTLE_DISK_BYTES:
+            free_mb = free_bytes // 1_000_000
+            text = f"Only {free_mb} MB are free where the journal is: make room, or shorten journal.keep."
+            self.parts.tell(AlertRaised("disk_space", text, {"free_mb": free_mb}))
+        elif free_bytes > 2 * LITTLE_DISK_BYTES:
+            self.parts.tell(AlertOver("disk_space"))
 
     # --- broker -------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from mt1bridge.bridge.parts import Parts
 from mt1bridge.feed import reconcile as plan
 from mt1bridge.model.known import ChannelMemory
-from mt1bridge.model.status import AlertOver, AlertRaised, Device
+from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
 from mt1bridge.model.trigger import CHANNELS, ChannelId
 
 FIRST_MINUTE_MS = 60_000
@@ -17,6 +17,7 @@ class Devices:
     def __init__(self, parts: Parts, feed_outcomes: Callable[[Iterable[plan.Outcome]], None]) -> None:
         self._parts = parts
         self._feed = feed_outcomes
+        self._unlisted: set[str] = set()  # told that the account's list lacks them
 
     def listed(self, devices: Iterable[Device]) -> None:
         """The account's list came: names and raw data of all; without configured devices they are ours."""
@@ -26,6 +27,10 @@ class Devices:
             self.are(parts.called.listed)
         for known in parts.desk.devices():
             self.show(known)
+            if known not in parts.called.listed and known not in self._unlisted:
+                self._unlisted.add(known)
+                parts.tell(Note("device_not_listed", "warning", {"device": known}))
+        self._unlisted -= set(parts.called.listed)
 
     def are(self, devices: Iterable[str]) -> None:
         """Exactly these are ours from now on."""

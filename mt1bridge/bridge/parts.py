@@ -14,7 +14,7 @@ from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerEvent, Publication
 from mt1bridge.model.clock import Now
-from mt1bridge.model.orders import JournalTrouble, Outward, ReloadAsked, StopAsked, Tick, Told
+from mt1bridge.model.orders import DiskMeasured, JournalTrouble, Outward, ReloadAsked, StopAsked, Tick, Told
 from mt1bridge.model.status import AlertOver, AlertRaised, Note
 from mt1bridge.model.upstream import LinkEvent, RestEvent
 from mt1bridge.mqtt.handover import Handover
@@ -25,7 +25,9 @@ from mt1bridge.topics.health import Counters
 from mt1bridge.topics.names import Names
 from mt1bridge.topics.payloads import JSON_TYPE, to_json
 
-Event = LinkEvent | RestEvent | BrokerEvent | Tick | StopAsked | ReloadAsked | JournalTrouble
+Event = LinkEvent | RestEvent | BrokerEvent | Tick | StopAsked | ReloadAsked | JournalTrouble | DiskMeasured
+CLOCK_WAS_AHEAD_MS = 60_000
+
 Order = Outward | KeepToken | KeepBudget | Told
 
 
@@ -90,4 +92,7 @@ class Parts:
     def late(self, device: str, timestamp: int) -> bool:
         """Whether an impulse is old news now (CONTRACT, section 3). timestamp: 100 ns units."""
         within_ms = int(self.settings.reconcile.live_within_s * 1000)
-        return is_late(timestamp, self.clocks.offset_ms(device), self.now, within_ms, self.journal.opened_ms)
+        opened_ms = self.journal.opened_ms
+        if opened_ms > self.now.utc_ms + CLOCK_WAS_AHEAD_MS:
+            opened_ms = 0  # the journal was opened under a clock that was set back since
+        return is_late(timestamp, self.clocks.offset_ms(device), self.now, within_ms, opened_ms)

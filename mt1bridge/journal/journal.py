@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mt1bridge.journal import merge
+from mt1bridge.journal.checkpoint import Checkpoints
 from mt1bridge.journal.store import Store
 from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
@@ -49,6 +50,7 @@ class Journal:
         self._boot_id = boot_id
         self._new_id = new_id
         self._open_store = open_store
+        self._checkpoints = Checkpoints(self._path)
         self._disk: Store | None = None
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
@@ -58,7 +60,6 @@ class Journal:
         self.journal = ""
         self.opened_ms = 0
         self.trouble: str | None = None
-        self.written_bytes = 0
 
     # --- open and close -----------------------------------------------------------------------------
 
@@ -81,7 +82,9 @@ class Journal:
     def _checked(self) -> Store:
         store = self._open_store(str(self._path))
         try:
-            verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = "ok"
+            if store.meta("clean") != "1":
+                verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"quick_check: {verdict}")
         except BaseException:
@@ -122,6 +125,7 @@ class Journal:
 
     def close(self) -> None:
         """Write down that this was a clean end. Raises nothing: what fails shows at the next start."""
+        self._checkpoints.join()
         with contextlib.suppress(sqlite3.Error):
             self.commit(0)
             if self._disk is not None and self._memory is None:
@@ -188,6 +192,11 @@ class Journal:
             self._disk_failed(error, now_ms)
             self.store.commit()
         self._batch.clear()
+        if self._memory is None:
+            try:
+                self._checkpoints.look()
+            except sqlite3.Error as error:
+                self._disk_failed(error, now_ms)
 
     # --- trouble with the disk ----------------------------------------------------------------------
 

@@ -52,4 +52,5 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -512")
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoint.py does it beside the loop
     db.execute("PRAGMA journal_size_limit = 1048576")

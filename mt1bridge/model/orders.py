@@ -53,5 +53,12 @@ class JournalTrouble:
     text: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class DiskMeasured:
+    """free_bytes: where the journal is; -1 where that cannot be told."""
+
+    free_bytes: int
+
+
 Outward = OpenLink | CloseLink | Call | OpenBroker | CloseBroker | Publish
 Told = Note | StatusText | SetLogLevel | Finished

@@ -58,6 +58,14 @@ class StateDirectory:
         content = self.read("pid")
         return content.decode("ascii", "replace").strip()[:10] if content else ""
 
+    def free_bytes(self) -> int:
+        """What is free for us where the directory is; -1 where that cannot be told."""
+        try:
+            found = os.statvfs(self.path)
+        except OSError:
+            return -1
+        return found.f_bavail * found.f_frsize
+
     def read(self, name: str) -> bytes | None:
         try:
             return (self.path / name).read_bytes()
