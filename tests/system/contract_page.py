@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
+ADDITIONS = PAGE.with_name("additions.md").read_text()
 TEXT = PAGE.read_text(encoding="utf-8")
 
 # Cells of section 2 that tell keys in prose: topic -> (what the page says, keys).
@@ -78,6 +79,11 @@ class Topic:
         return frozenset() if "JSON" in self.payload else frozenset(re.findall(r"`([a-z]+)`", self.payload))
 
 
+def added(where: str, field: str) -> None:
+    """Make sure that docs/additions.md tells of a field that the contract does not name."""
+    assert f"| {where} | `{field}` |" in ADDITIONS, f"docs/additions.md does not tell of {field} in {where}"
+
+
 def said(sentence: str) -> str:
     """The sentence, if the page still has it."""
     assert sentence in TEXT, f"docs/contract.md no longer says: {sentence}"
@@ -120,7 +126,7 @@ def example() -> dict[str, Any]:
 
 
 def added_to_triggers() -> str:
-    said("in `triggers` of section 5, `malformed`")
+    added("`bridge/health`, `triggers`", "malformed")
     return "malformed"
 
 
@@ -161,7 +167,8 @@ def message_keys(kind: str) -> tuple[frozenset[str], frozenset[str]]:
     if kind == "correction":
         return always, names | {"previous"}
     said("A rejected one adds `reasons`, and `raw`")
-    said("Added so far: on `rejected`, `in_effect` always and `change` (`cleared` or `deleted`)")
+    added("`rejected` messages", "in_effect")
+    added("`rejected` messages", "change")
     return always | {"reasons"}, names | {"raw", "change"}
 
 
