@@ -3,7 +3,7 @@
 Pure. One retained configuration for the bridge and one for each MT1, each with all its components. What is
 odd here is owed to Home Assistant 2025.1 to 2026.11 (its `mqtt` component is the source of the facts below):
 
-- `qos` stands on the device and on every component: in 2025.1 the device's own does not reach components.
+- `qos` stands on the device and on every component: the device's own reaches them in the newest versions alone.
 - `availability` is `[]` where an entity has none: it then stays what it was, whatever the bridge does.
 - Names never enter a topic, an id or a template; templates are constants.
 - A template survives an emptied topic: `value_json` is undefined then, and a bare use of it would be logged.
@@ -13,9 +13,11 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from mt1bridge.model.broker import Publication
+from mt1bridge.model.trigger import CHANNELS
 from mt1bridge.topics.components import Component, bridge_components, channel_components, device_components
 
 ALWAYS = ("C0", "C1")  # start and finish: shown before they are first seen
@@ -52,6 +54,15 @@ def discovery(house: House) -> list[Publication]:
     return [_bridge(house), *(_device(house, device) for device in house.devices)]
 
 
+def first_step(house: House) -> list[Publication]:
+    """What to send in front of each configuration of `discovery`, in the same order and on the same topics.
+
+    It names by their `platform` alone all components that an MT1 could have and does not have: so a channel that was
+    taken out goes from Home Assistant without anybody having to remember that it was there.
+    """
+    return [_with_gone(now, _absent(json.loads(now.payload))) for now in discovery(house)]
+
+
 def removal(before: Sequence[Publication], now: Sequence[Publication]) -> tuple[list[Publication], list[Publication]]:
     """The two steps that take out of Home Assistant what `before` told and `now` tells no longer.
 
@@ -69,14 +80,34 @@ def removal(before: Sequence[Publication], now: Sequence[Publication]) -> tuple[
             if old.payload:
                 first.append(Publication(old.topic, b"", retain=True))
             continue
-        config = json.loads(new.payload)
-        gone = [entry for entry in _platforms(old.payload) if entry[0] not in config["components"]]
+        kept = json.loads(new.payload)["components"]
+        gone = {key: platform for key, platform in _platforms(old.payload) if key not in kept}
         if gone:
-            # First in the object: Home Assistant 2025.1 stops reading at a component that it is still busy with.
-            config["components"] = {key: {"platform": platform} for key, platform in gone} | config["components"]
-            first.append(_retained(old.topic, config))
+            first.append(_with_gone(new, gone))
             second.append(new)
     return first, second
+
+
+def _with_gone(now: Publication, gone: Mapping[str, str]) -> Publication:
+    """The configuration with components that are gone (key -> platform) in front.
+
+    In front, as Home Assistant 2025.1 stops reading at a component that it is still busy with.
+    """
+    if not gone:
+        return now
+    config = json.loads(now.payload)
+    config["components"] = {key: {"platform": platform} for key, platform in gone.items()} | config["components"]
+    return _retained(now.topic, config)
+
+
+def _absent(config: Mapping[str, Any]) -> dict[str, str]:
+    """Key -> platform of the components of those channels that an MT1's configuration does not have."""
+    if "via_device" not in config["device"]:
+        return {}
+    possible: dict[str, Component] = {}
+    for channel in CHANNELS:
+        possible |= channel_components("", channel, channel, "")
+    return {key: one.platform for key, one in possible.items() if key not in config["components"]}
 
 
 def _platforms(payload: bytes) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mt1bridge.model.broker import Publication
 from mt1bridge.model.status import Upstream
-from mt1bridge.topics.discovery import House, KnownDevice, discovery, removal
+from mt1bridge.topics.discovery import House, KnownDevice, discovery, first_step, removal
 
 FINISH = KnownDevice("231203016", "Finish hut", "MT1", (("C0", "Start gate"), ("C1", "Finish line")))
 HOUSE = House("mt1bridge", "mt1", "homeassistant", "1.0.0", (FINISH,), "https://www.alge-results.com")
@@ -330,6 +330,29 @@ def test_health_that_has_a_hole_is_unknown():
     assert render(bridge["backlog"]["value_template"], health) == "None"
     assert render(bridge["latency"]["value_template"], health) == "8.5"
     assert render(bridge["reconnects"]["value_template"], health) == "2"
+
+
+# --- the first step, by whoever does not know what was ------------------------------------------------------
+
+
+def test_the_first_step_names_every_component_that_an_mt1_could_have_and_does_not():
+    first = first_step(HOUSE)
+    now = discovery(HOUSE)
+    assert [publication.topic for publication in first] == [publication.topic for publication in now]
+    assert first[0] == now[0]
+    step_one, wanted = config(first[1])["components"], config(now[1])["components"]
+    gone = {key: component for key, component in step_one.items() if key not in wanted}
+    channels = [f"C{number}" for number in range(2, 9)]
+    assert set(gone) == {f"{channel}_{key}" for channel in channels for key in CHANNEL_COMPONENTS}
+    assert gone["C8_impulse"] == {"platform": "event"}
+    assert gone["C2_on_trigger"] == {"platform": "device_automation"}
+    assert {key: step_one[key] for key in wanted} == wanted
+
+
+def test_the_first_step_is_the_same_as_the_removal_of_a_channel():
+    everything = KnownDevice("231203016", "Finish hut", "MT1", tuple((f"C{n}", None) for n in range(9)))
+    before = discovery(House("mt1bridge", "mt1", "homeassistant", "1.0.0", (everything,), HOUSE.url))
+    assert removal(before, discovery(HOUSE))[0] == first_step(HOUSE)[1:]
 
 
 # --- removal ------------------------------------------------------------------------------------------------
