@@ -5,9 +5,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from paho.mqtt import MQTTException
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
