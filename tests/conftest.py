@@ -1,9 +1,12 @@
 """What holds for all tests: where helpers are found, and that the same source gives the same result."""
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
@@ -19,3 +22,13 @@ for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROX
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("wandering", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    """The bridge silences loggers of its libraries for the whole process: a test gives them back."""
+    loggers = [logging.getLogger(name) for name in ("stomp.py", "urllib3", "websocket", "paho")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
