@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 ENOUGH_BYTES = 2 * 1024 * 1024  # of the write-ahead log
+MUCH_BYTES = 4 * ENOUGH_BYTES
 
 
 class Checkpoints:
@@ -41,7 +42,10 @@ class Checkpoints:
             db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
             try:
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if self._log.stat().st_size > MUCH_BYTES:
+                    # Without a quiet moment the log is never begun anew: hold the loop for the little that is left.
+                    db.execute("PRAGMA wal_checkpoint(RESTART)")
             finally:
                 db.close()
-        except sqlite3.Error as error:
-            self._error = error
+        except (sqlite3.Error, OSError) as error:
+            self._error = error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error))

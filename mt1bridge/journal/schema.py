@@ -49,6 +49,7 @@ def migrate(db: sqlite3.Connection) -> None:
 
 def prepare(db: sqlite3.Connection) -> None:
     """Settings of one connection (a commit without fsync survives a killed process)."""
+    db.execute("PRAGMA page_size = 1024")  # of a new file: a trigger costs 13 KiB of writes, 42 with pages of 4 KiB
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -512")
