@@ -243,17 +243,19 @@ class CloudSession:
         if self._stopping:
             return []
         token = self._kept.token if self._kept else None
-        devices = tuple(d for d in self.devices or () if d not in self._refused_devices)
         outcomes: list[Outcome] = []
-        for one in self.subscription.tick(now, token, devices):
+        for one in self.subscription.tick(now, token, self._wanted_devices()):
             outcomes += self._link_outcome(one)
         if self._in_flight is None:
             outcomes += self._own_call(now)
         return outcomes
 
+    def _wanted_devices(self) -> tuple[str, ...]:
+        return tuple(device for device in self.devices or () if device not in self._refused_devices)
+
     def next_due(self, now: Now) -> float:
         """Monotonic second when tick has something to do, but for the wants of others."""
-        due = self.subscription.next_due() if self._kept else float("inf")
+        due = self.subscription.next_due(self._kept.token if self._kept else None, self._wanted_devices())
         if self._in_flight is None and (purpose := self._own_purpose(now)) is not None:
             at = max(self._budget.next_at(now, login=purpose is Purpose.LOGIN), self._rest_try_at)
             due = min(due, at)

@@ -131,24 +131,34 @@ class Subscription:
         if self._close_old_at is not None and now.monotonic >= self._close_old_at[0]:
             outcomes.append(CloseLink(self._close_old_at[1]))
             self._close_old_at = None
-        wanted = tuple(device for device in devices if device not in self._refused)
-        if token is None or not wanted:
+        wanted = self._wanted(devices)
+        if token is None or not wanted or now.monotonic < self._try_at or not self._may_open(token, wanted):
             return outcomes
+        link = self._new(wanted, token)
         if self._present is None:
-            if now.monotonic >= self._try_at:
-                self._present = self._new(wanted, token)
-                outcomes.append(self._open(self._present))
-        elif self._present.subscribed and self._next is None and self._close_old_at is None:
-            changed = self._present.devices != wanted or self._present.token != token or self._renew_wanted
-            if changed and now.monotonic >= self._try_at:
-                self._renew_wanted = False
-                self._next = self._new(wanted, token)
-                outcomes.append(self._open(self._next))
-        return outcomes
+            self._present = link
+        else:
+            self._renew_wanted = False
+            self._next = link
+        return [*outcomes, self._open(link)]
 
-    def next_due(self) -> float:
-        due = self._try_at if self._present is None or self._renew_wanted else float("inf")
+    def next_due(self, token: Secret | None, devices: tuple[str, ...]) -> float:
+        """Monotonic second when `tick` has something to do."""
+        wanted = self._wanted(devices)
+        due = self._try_at if token is not None and wanted and self._may_open(token, wanted) else float("inf")
         return min(due, self._close_old_at[0] if self._close_old_at else float("inf"))
+
+    def _wanted(self, devices: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(device for device in devices if device not in self._refused)
+
+    def _may_open(self, token: Secret, wanted: tuple[str, ...]) -> bool:
+        """Whether there is no connection, or the present one is to be replaced and can be."""
+        present = self._present
+        if present is None:
+            return True
+        if not present.subscribed or self._next is not None or self._close_old_at is not None:
+            return False
+        return present.devices != wanted or present.token != token or self._renew_wanted
 
     def push_missed(self, now: Now) -> bool:
         """History showed what push should have brought: renew, but not again and again. True if it is done."""

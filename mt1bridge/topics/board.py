@@ -61,7 +61,7 @@ class Board:
         """The key of the slot that may go now, or None."""
         for key in self._dirty:
             slot = self._slots[key]
-            if not slot.in_flight and now - slot.sent_at >= slot.gap_s:
+            if not slot.in_flight and now >= slot.sent_at + slot.gap_s:  # as in next_due, to the last bit
                 return key
         return None
 

@@ -1,0 +1,145 @@
+"""What must be true once faults are over and the world is quiet."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.truth import Identity, State
+from tests.simulation.witness import Breach, Told
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+def judge(world: "World") -> None:
+    """Raises Breach."""
+    if world.process is None:
+        raise Breach("down", "the bridge does not run")
+    for identity in world.truth.identities.values():
+        if identity.steps:
+            _told(identity, world.witness.told.get(identity.id))
+    _standing(world)
+    for device in world.server.devices:
+        for channel in (0, 1, 5):
+            _last(world, device, channel)
+            _tally(world, device, channel)
+        _recent(world, device)
+
+
+def _told(identity: Identity, told: Told | None) -> None:
+    """Nothing stored is untold, and what was told last is how it is."""
+    if told is None:
+        if (identity.rows or identity.pushed()) and not identity.old:
+            raise Breach("lost", f"{identity.id} was never told")
+        return
+    if identity.old and not told.usable_told:
+        return
+    ends = identity.right_ends()
+    if not any(_same(told, end) for end in ends):
+        right = " or ".join(_words(end) for end in ends)
+        raise Breach("state", f"{identity.id} is told as {_told_words(told)} and is {right}")
+
+
+def _same(told: Told, state: State) -> bool:
+    if told.body["in_effect"] != state.in_effect:
+        return False
+    row = state.row
+    return not state.in_effect or (
+        told.body["start_number"] == row.number
+        and told.body["valid"] == row.valid
+        and told.body["blocked"] == row.blocked
+    )
+
+
+def _words(state: State) -> str:
+    return f"number {state.row.number} {'in effect' if state.in_effect else 'gone'}"
+
+
+def _told_words(told: Told) -> str:
+    word = "in effect" if told.body["in_effect"] else "gone"
+    return f"number {told.body['start_number']} {word} ({told.kind}, {told.journal} revision {told.revision})"
+
+
+def _standing(world: "World") -> None:
+    retained = world.broker.retained
+    if retained.get("mt1/bridge/state") != b"online":
+        raise Breach("standing", f"bridge/state is {retained.get('mt1/bridge/state')!r}")
+    upstream = json.loads(retained.get("mt1/bridge/upstream", b"{}"))
+    if upstream.get("state") != "live":
+        raise Breach("standing", f"upstream is {upstream}")
+    for topic, payload in retained.items():
+        kind = topic.rsplit("/", 1)[-1]
+        if kind in ("trigger", "correction", "rejected"):
+            raise Breach("retained", topic)
+        if kind == "availability" and payload != b"online":
+            raise Breach("standing", f"{topic} is {payload!r}")
+        if "/alert/" in topic and "device_clock" not in topic and "only_rejected" not in topic:
+            raise Breach("standing", f"{topic}: {payload!r}")
+
+
+def _in_effect(world: "World", device: str, channel: int | None = None) -> dict[str, Told]:
+    """What a consumer knows to be in effect, of what stood on `trigger`."""
+    found = {}
+    for id, told in world.witness.told.items():
+        body = told.body
+        fits = body["device"] == device and (channel is None or body["channel"] == f"C{channel}")
+        if fits and told.usable_told and body["in_effect"]:
+            found[id] = told
+    return found
+
+
+def _last(world: "World", device: str, channel: int) -> None:
+    topic = f"mt1/device/{device}/C{channel}/last"
+    known = _in_effect(world, device, channel)
+    if topic not in world.broker.retained:
+        if known or channel < 2:
+            raise Breach("last", f"{topic} is not retained")
+        return
+    last = json.loads(world.broker.retained[topic])
+    if last["id"] is None:
+        if known:
+            raise Breach("last", f"{topic} is empty, and {sorted(known)} are in effect")
+        return
+    _matches(topic, last, known)
+    lives = [id for id in known if "trigger" in world.witness.event_types.get(id, ())]
+    oldest_right = max(int(known[id].body["timestamp"]) for id in known)
+    if int(last["timestamp"]) != oldest_right and last["id"] not in lives:
+        raise Breach("last", f"{topic} is {last['id']}, which is neither the newest nor was ever live")
+
+
+def _matches(topic: str, shown: dict[str, Any], known: dict[str, Told]) -> None:
+    told = known.get(shown["id"])
+    if told is None:
+        raise Breach("last", f"{topic} shows {shown['id']}, which is not in effect")
+    for key in ("start_number", "start_number_type", "valid", "blocked", "falling_edge", "revision", "time"):
+        if shown[key] != told.body[key]:
+            raise Breach("last", f"{topic} shows {shown['id']} with {key} {shown[key]!r}, told: {told.body[key]!r}")
+
+
+def _recent(world: "World", device: str) -> None:
+    topic = f"mt1/device/{device}/recent"
+    recent = json.loads(world.broker.retained.get(topic, b"[]"))
+    known = _in_effect(world, device)
+    for shown in recent:
+        _matches(topic, shown, known)
+    if len(recent) != min(20, len(known)):
+        raise Breach("recent", f"{topic} shows {len(recent)} triggers, {len(known)} are in effect")
+
+
+def _tally(world: "World", device: str, channel: int) -> None:
+    topic = f"mt1/device/{device}/C{channel}/tally"
+    if topic not in world.broker.retained:
+        if channel < 2 or _in_effect(world, device, channel):
+            raise Breach("tally", f"{topic} is not retained")
+        return
+    tally = json.loads(world.broker.retained[topic])
+    if tally["complete"] is not True or tally["missing"]:
+        raise Breach("tally", f"{topic} is {tally}")
+    if tally["server_count"] != len(world.server.rows(device, channel)):
+        raise Breach("tally", f"{topic} is {tally}, the server has {len(world.server.rows(device, channel))}")
+    if world.witness.journals == 1:
+        ids = [i for i, told in world.witness.told.items() if told.body["device"] == device]
+        here = [i for i in ids if world.witness.told[i].body["channel"] == f"C{channel}"]
+        published = sum(world.witness.told[i].usable_told for i in here)
+        if tally["published"] != published or tally["in_effect"] != len(_in_effect(world, device, channel)):
+            told = len(_in_effect(world, device, channel))
+            raise Breach("tally", f"{topic} is {tally}; told were {published}, in effect are {told}")
