@@ -2,19 +2,17 @@
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from mt1bridge.cli.demo_bridge import DemoBridge, child_environment, configuration, demo_bridge
 from mt1bridge.cli.demo_broker import DemoBroker, demo_broker
 from mt1bridge.cli.demo_tale import BASE, Tale, stored_ids
 from mt1bridge.cli.watching import Watcher
+from mt1bridge.cli.wishes import Wish, wish_to_end
 from mt1bridge.config.settings import MqttSettings
 from mt1bridge.model.broker import Arrived, BrokerConnected, BrokerLost, Subscribed
 from mt1bridge.model.errors import BridgeError, BrokerError
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="mt1bridge-demo-", ignore_cleanup_errors=True))
         directory = Path(place)
-        wish = stack.enter_context(_wish_to_end())
+        wish = stack.enter_context(wish_to_end())
         broker = stack.enter_context(demo_broker(args.broker, directory, child_environment(os.environ)))
         simulator = stack.enter_context(running_simulator(username=ACCOUNT[0], password=ACCOUNT[1]))
         watcher = Watcher(_settings(broker), (f"{BASE}/#",))
@@ -82,36 +80,6 @@ def run(args: argparse.Namespace) -> int:
         return stage.finish(wish)
 
 
-class _Wish:
-    """How often somebody asked for the end."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self._tell: Callable[[], None] = lambda: None
-
-    def then(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-
-    def ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked += 1
-        self._tell()
-
-
-@contextmanager
-def _wish_to_end() -> Iterator[_Wish]:
-    """Ctrl-C and the like are a wish from now on, so that the parts can end in their order."""
-    wish = _Wish()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, wish.ask)
-    try:
-        yield wish
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class _Stage:
     """Everything that plays."""
 
@@ -122,7 +90,7 @@ class _Stage:
         self._watcher, self._tale = watcher, tale
         self._clock = SystemClock()
 
-    def play(self, wish: _Wish, seconds: float | None) -> None:
+    def play(self, wish: Wish, seconds: float | None) -> None:
         """Show what comes until the end is wished for."""
         end = float("inf") if seconds is None else self._now() + seconds
         while not wish.asked and self._now() < end:
@@ -130,7 +98,7 @@ class _Stage:
             self._bridge.check()
             self._show(min(LOOK_S, max(0.0, end - self._now())))
 
-    def finish(self, wish: _Wish) -> int:
+    def finish(self, wish: Wish) -> int:
         """Let arrive what is under way, then let the bridge say goodbye. Asked again: at once."""
         asked = wish.asked
         self._simulator.control.stop_race()
