@@ -29,7 +29,7 @@ log:
 FAULTY = CONFIG.replace("level: info", "level: loud")
 SECRETS = {"mt1-password": "mt1demo", "mqtt-password": "Gib's zu: %5 #geheim"}
 WATCHDOG_S, RESTART_S = 30, 5
-MOST_MB = 38.0
+MOST_MB = {"3.11": 38.0}  # promised for Python 3.11; others are told without a bound
 UNIT = "mt1bridge.service"
 
 
@@ -159,7 +159,10 @@ class Bench:
 
     def situation(self) -> str:
         """What a person wants to see when a step failed."""
-        script = f"systemctl show {UNIT} -p ActiveState,Result,ExecMainStatus,StatusText; journalctl -u {UNIT} -o short -n 30"
+        script = (
+            f"systemctl show {UNIT} -p ActiveState,Result,ExecMainStatus,StatusText; "
+            f"journalctl -u {UNIT} -o short -n 25"
+        )
         try:
             return re.sub("^", "    | ", self.run(script, check=False), flags=re.MULTILINE)
         except (OSError, subprocess.SubprocessError) as fault:
@@ -187,6 +190,7 @@ def steps() -> Iterator[tuple[str, Step, bool]]:
         small,
         log_has_fields,
         reloaded,
+        outage_told_once,
         killed,
         hung,
         upgraded_with_backlog,
@@ -295,7 +299,7 @@ def triggers_delivered(bench: Bench) -> str:
 
 
 def small(bench: Bench) -> str:
-    """It idles in 38 MiB, in four threads, and writes nothing without a trigger."""
+    """It idles in 38 MiB (Python 3.11), in four threads, and writes nothing without a trigger."""
     pid = bench.pid()
     written = _written(bench, pid)
     bench.load(100, 20)
@@ -308,8 +312,9 @@ def small(bench: Bench) -> str:
     time.sleep(30)
     idle = _written(bench, pid) - before
     facts = f"{rss_mb:.1f} MiB, {threads} threads, {per_trigger:.0f} bytes written a trigger, {idle} in 30 s idle"
-    demand(rss_mb <= MOST_MB and threads <= 5 and idle == 0, facts)
-    return facts
+    python = bench.run("python3 -c 'import platform; print(platform.python_version().rpartition(\".\")[0])'")
+    demand(rss_mb <= MOST_MB.get(python, rss_mb) and threads <= 5 and idle == 0, facts)
+    return f"Python {python}: {facts}"
 
 
 def _written(bench: Bench, pid: int) -> int:
@@ -328,20 +333,39 @@ def log_has_fields(bench: Bench) -> str:
 
 
 def reloaded(bench: Bench) -> None:
-    """A reload applies a good file, refuses a faulty one, and drops nothing."""
+    """A reload applies a good file, refuses a faulty one, and loses nothing."""
     pid = bench.pid()
-    bench.put("/etc/mt1bridge/mt1bridge.yaml", CONFIG.replace("level: info", "level: debug"))
+    bench.put("/etc/mt1bridge/mt1bridge.yaml", CONFIG.replace("log:", "  scalar_topics: true\nlog:"))
     bench.run("systemctl reload mt1bridge")
-    wait_for("debug lines", lambda: bench.log("PRIORITY=7") or None, 20)
+    wait_for("word of the reload", lambda: bench.log("EVENT=configuration_reloaded"), 20)
     bench.put("/etc/mt1bridge/mt1bridge.yaml", FAULTY)
-    bench.run("systemctl reload mt1bridge", check=False)
-    wait_for("word of the refusal", lambda: "log.level" in bench.run(f"journalctl -u {UNIT} -o cat -n 20"), 20)
+    bench.run("systemctl reload mt1bridge")
+    (refusal,) = wait_for("word of the refusal", lambda: bench.log("EVENT=configuration_refused"), 20)
+    demand("log.level" in refusal["TEXT"], refusal["TEXT"])
     bench.load(50, 50)
     bench.wait_delivered()
+    bench.retained("mt1/device/231203016/C0/value/start_number")
     bench.put("/etc/mt1bridge/mt1bridge.yaml", CONFIG)
     bench.run("systemctl reload mt1bridge")
+    wait_for("word of the second reload", lambda: len(bench.log("EVENT=configuration_reloaded")) == 2, 20)
     bench.wait_live()
     demand(bench.pid() == pid, "the process did not survive")
+
+
+def outage_told_once(bench: Bench) -> None:
+    """An outage of the broker is one warning when it begins and one line when it ends."""
+    bench.run("systemctl stop mosquitto")
+    bench.wait_status("broker: unreachable")
+    before = len(bench.log())
+    bench.load(20, 20)
+    time.sleep(10)  # the span in which more lines would come
+    during = [entry["MESSAGE"] for entry in bench.log()[before:]]
+    bench.run("systemctl start mosquitto")
+    bench.wait_live()
+    bench.wait_delivered()
+    demand(during == [], f"told again: {during}")
+    after = [entry["EVENT"] for entry in bench.log()[before:]]
+    demand(len(after) == 1, f"told at its end: {after}")
 
 
 def killed(bench: Bench) -> str:
@@ -408,7 +432,7 @@ def instance_beside_it(bench: Bench) -> None:
     bench.put("/etc/credstore/mt1bridge@club.mqtt-password", "c", "600")
     bench.run("mosquitto_passwd -b /etc/mosquitto/passwd club c")
     bench.run("printf 'user club\\ntopic readwrite mt1-club/#\\ntopic write homeassistant/#\\n' >> /etc/mosquitto/acl")
-    bench.run("systemctl reload mosquitto && systemctl enable --now mt1bridge@club")
+    bench.run("systemctl restart mosquitto && systemctl enable --now mt1bridge@club")
     bench.wait_live(unit)
     command = "mosquitto_sub -u club -P c -t mt1-club/bridge/info -C 1 -W 5"
     info = json.loads(bench.run(command))
@@ -476,7 +500,11 @@ def purged(bench: Bench) -> None:
     """Purged, it leaves nothing but its locked user."""
     bench.run("dpkg -P mt1bridge")
     found = bench.run("find / -xdev -path /proc -prune -o -iname '*mt1bridge*' -print")
-    left = [path for path in found.splitlines() if not path.startswith(("/var/lib/dpkg/", "/var/log/", "/mnt/"))]
+    left = [
+        path
+        for path in found.splitlines()
+        if not path.startswith(("/var/lib/dpkg/", "/var/log/", "/var/cache/man/", "/mnt/"))
+    ]
     demand(left == [], f"left behind: {left}")
     demand(bench.run("getent passwd mt1bridge").endswith(":/usr/sbin/nologin"), "the user can log in")
     demand(bench.run("systemctl is-system-running") == "running", "the system is degraded")
