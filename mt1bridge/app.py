@@ -7,6 +7,7 @@ import queue
 import secrets
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,7 @@ from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import ConfigurationError
 from mt1bridge.model.orders import DiskMeasured, Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
 from mt1bridge.model.status import Note
-from mt1bridge.model.upstream import Answer, Call, CloseLink, NoAnswer, OpenLink, Trouble
+from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkEvent, LinkLost, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
 from mt1bridge.runtime import measures
 from mt1bridge.runtime.clock import CheckedClock, SystemClock
@@ -47,6 +48,8 @@ LOOK_AROUND_S = 10.0
 MEASURE_EVERY_S = 300.0
 FAULTS_WITHIN_S = 600.0
 FAULTS_TOO_MANY = 5
+FLOOD = 20_000  # events that may wait
+CALM_S = 0.05
 
 
 class App:
@@ -62,6 +65,7 @@ class App:
         self._load = load
         self._clock = CheckedClock(SystemClock())
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._calm = threading.Event()  # set at the end: a link that waits in a flood goes on
         self._state = StateDirectory(settings.journal.directory)
         self._state.lock()
         now = self._clock.now()
@@ -218,8 +222,14 @@ class App:
         """Make the shells towards the MT1 server."""
         tls = client_context(settings.mt1.ca_file) if _any_https(settings) else None
         self._tls = tls
-        self._links = Links(settings.mt1.realtime_url, tls, self._inbox.put)
+        self._links = Links(settings.mt1.realtime_url, tls, self._take_from_link)
         self._rest = RestWorker(settings.mt1.url, tls, self._inbox.put)
+
+    def _take_from_link(self, event: LinkEvent) -> None:
+        """In the link's thread. A flood waits in the network and not in our memory."""
+        while self._inbox.qsize() > FLOOD and not self._bridge.finished:
+            self._calm.wait(CALM_S)
+        self._inbox.put(event)
 
     def _compare_clocks(self, event: Answer | NoAnswer) -> None:
         asked = self._asked.pop(event.call, None)
@@ -240,6 +250,8 @@ class App:
         if self._open_connection is not None and not self._publisher.thread_alive():
             found.append(BrokerLost(self._open_connection, BrokerTrouble.LOST, "the MQTT client's thread is gone"))
             self._open_connection = None
+        for link in self._links.dead():
+            found.append(LinkLost(link, Trouble.NETWORK, "the connection's thread is gone"))
         if not self._rest.alive():
             self._log.note("error", "rest_worker_restarted")
             self._rest = RestWorker(self._settings.mt1.url, self._tls, self._inbox.put)
@@ -295,6 +307,7 @@ class App:
 
     def _close(self) -> None:
         """In the order of the data: cloud first, MQTT, then the journal. Every join has a limit."""
+        self._calm.set()
         self._rest.close()
         self._links.join(0.5)
         self._publisher.join(1.0)

@@ -72,10 +72,10 @@ class Links:
         found = self._links.get(link)
         return found.last_byte_at() if found is not None else None
 
-    def all_alive(self) -> bool:
-        """False if an io thread ended without having told it."""
+    def dead(self) -> list[int]:
+        """The links whose io thread ended without having told it."""
         self._forget_ended()
-        return all(link.is_alive() or link.told_end for link in self._links.values())
+        return [number for number, link in self._links.items() if not link.is_alive() and not link.told_end]
 
     def join(self, timeout_s: float) -> None:
         """Wait for the io threads to end, `timeout_s` in all. Close the links first."""

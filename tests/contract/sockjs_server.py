@@ -82,7 +82,7 @@ class Bench:
         for number in range(1, self._next):
             self.close(number)
         self.links.join(PATIENCE)
-        assert self.links.all_alive()
+        assert not self.links.dead()
         assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("link-")]
 
 

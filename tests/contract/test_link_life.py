@@ -369,7 +369,7 @@ def test_a_fault_of_ours_in_a_callback_ends_the_link_by_name() -> None:
         assert "ZeroDivisionError" in lost.text
         assert "TOPSECRET" not in lost.text
         broken.links.join(PATIENCE)
-        assert broken.links.all_alive(), "it told its end"
+        assert not broken.links.dead(), "it told its end"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -382,7 +382,7 @@ def test_a_thread_that_dies_without_telling_is_found() -> None:
         bench.links = type(bench.links)(server.url, None, deaf, limits=QUICK)
         bench.open("7")
         bench.links.join(PATIENCE)
-        assert not bench.links.all_alive()
+        assert bench.links.dead()
 
 
 @pytest.mark.parametrize("phase", ["tcp", "upgrade", "opened", "connecting", "subscribing", "live", "trickling"])
