@@ -1,0 +1,202 @@
+"""Simulator, mosquitto and bridge as processes, a proxy before each server, and a witness of all that is delivered.
+
+    with Scene(tmp_path) as scene:
+        scene.start()
+        with scene.load(500, 50) as load: ...
+        scene.whole()      # nothing lost, nothing wrong, or an AssertionError that says what
+"""
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mosquitto import Mosquitto, Options, wait_until
+from process import DEVICE, OTHER, PASSWORD, Bridge, Simulator, merged
+from proxy import Proxy
+from witness import Witness
+
+DEVICES = (DEVICE, OTHER)
+FULL = os.environ.get("MT1BRIDGE_FAULTS") == "full"  # the whole sizes instead of those for every change
+WINDOW = 100  # messages that may be in flight towards the broker
+CATCHING_UP = 20
+PATIENCE_S = 60.0
+VISIBLE_S = 2.0  # state, reason and next try are visible this soon after they are known
+# Nothing may stay behind in the broker for want of room: what it acknowledged, the witness gets.
+ROOM = ("max_queued_messages 0", "max_inflight_messages 0")
+
+
+def size(here: int, full: int) -> int:
+    """How many: for every change, and with --full."""
+    return full if FULL else here
+
+
+class Scene:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, Any] | None = None,
+        broker: Options | None = None,
+        devices: tuple[str, ...] = DEVICES,
+        login: tuple[str, str] | None = None,
+    ) -> None:
+        """login: of the witness, where the broker wants one."""
+        self.directory = directory
+        self._settings = settings or {}
+        self._options = broker or Options(persistence=True, extra=ROOM)
+        self._devices = devices
+        self._login = login or (None, None)
+        self._stack = contextlib.ExitStack()
+        self.repeats = 0  # until the last look
+
+    def __enter__(self) -> Self:
+        try:
+            words = [word for device in self._devices for word in ("--device", device)]
+            self.simulator = Simulator(self.directory, *words)
+            self._stack.callback(self.simulator.stop)
+            self.simulator.start()
+            self.broker = self._stack.enter_context(Mosquitto(self.directory, self._options))
+            self.cloud = self._stack.enter_context(Proxy(int(self.simulator.url.rpartition(":")[2])))
+            self.mqtt = self._stack.enter_context(Proxy(self.broker.port))
+            self.witness = self._stack.enter_context(Witness(self.broker.port, *self._login))
+            self.bridge = self.another()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def another(self, name: str = "bridge", settings: Mapping[str, Any] | None = None) -> Bridge:
+        """A bridge of its own directory, led through the proxies; not started."""
+        places = {
+            "mt1": {"url": f"http://127.0.0.1:{self.cloud.port}", "devices": {device: {} for device in self._devices}},
+            "mqtt": {"url": f"mqtt://127.0.0.1:{self.mqtt.port}"},
+            "home_assistant": {"enabled": False},
+        }
+        bridge = Bridge(self.directory, merged(merged(places, self._settings), settings or {}), name)
+        self._stack.callback(bridge.kill)
+        return bridge
+
+    # --- the bridge ---------------------------------------------------------------------------------
+
+    @property
+    def state_directory(self) -> Path:
+        return Path(self.bridge.settings["journal"]["directory"])
+
+    def start(self, state: str = "live") -> None:
+        """Start it and wait until it says that it is live (or in another state)."""
+        begun = time.time()
+        self.bridge.start()
+        self.wait_state(state, since=begun)
+
+    def restart(self, state: str = "live") -> None:
+        """SIGKILL, if it runs, and start it again: back-offs begin anew, the token is kept."""
+        self.bridge.kill()
+        self.start(state)
+
+    def until(self, condition: Callable[[], object], what: str, deadline_s: float = PATIENCE_S) -> None:
+        if not wait_until(condition, deadline_s):
+            raise AssertionError(f"{what}: not within {deadline_s} s; {self.tail()}")
+
+    def wait_state(self, *states: str, since: float = 0.0, deadline_s: float = PATIENCE_S) -> dict[str, Any]:
+        """The newest `upstream`, once it says one of these states and is no older than `since` (s since 1970)."""
+
+        def there() -> bool:
+            seen = self.witness.seen("bridge/upstream")
+            return bool(seen) and seen[-1][0] >= since and (seen[-1][1] or {}).get("state") in states
+
+        try:
+            self.witness.wait(there, f"state {' or '.join(states)}", deadline_s)
+        except AssertionError as error:
+            now = self.witness.newest("bridge/upstream")
+            raise AssertionError(f"{error}; it is {now}; {self.tail()}") from None
+        found: dict[str, Any] = self.witness.newest("bridge/upstream")
+        return found
+
+    def tail(self) -> str:
+        return self.bridge.log()[-6000:]
+
+    def logged(self, event: str, count: int = 1, deadline_s: float = PATIENCE_S) -> dict[str, Any]:
+        """The newest line of its log about this event, once there are so many."""
+        self.until(lambda: len(self.bridge.notes(event)) >= count, f"{count} x {event} in the log", deadline_s)
+        return self.bridge.notes(event)[-1]
+
+    def rss_mb(self) -> float:
+        return int(Path(f"/proc/{self.bridge.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    # --- what is kept between two runs of it ------------------------------------------------------------
+
+    def kept_budget(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.state_directory / "budget.json").read_text())
+        return found
+
+    def let_pass(self, seconds: float) -> None:
+        """While it does not run: as if it had not run for so long. Times of the kept budget move into the past."""
+        file = self.state_directory / "budget.json"
+        kept = {k: v - int(seconds * 1000) if k.endswith("_ms") and v else v for k, v in self.kept_budget().items()}
+        file.write_text(json.dumps(kept))
+
+    def rewrite_journal(self, *statements: str) -> None:
+        """While it does not run: SQL on its journal."""
+        with contextlib.closing(sqlite3.connect(self.state_directory / "journal.db")) as db, db:
+            for statement in statements:
+                db.execute(statement)
+
+    # --- load and truth -----------------------------------------------------------------------------
+
+    def impulse(self, channel: int = 0, device: str = DEVICE, **more: Any) -> str:
+        """One trigger; its id."""
+        key = self.simulator.impulse(device=device, channel=channel, **more)
+        return f"{device}-C{channel}-{key['timestamp']}"
+
+    def arrives(self, name: str, deadline_s: float = PATIENCE_S) -> str:
+        """Wait for an id; the event type it was told as."""
+        try:
+            self.witness.wait(lambda: name in self.witness.books.newest, f"{name} at the witness", deadline_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.tail()}") from None
+        return str(self.witness.books.newest[name]["event_type"])
+
+    def whole(self, deadline_s: float = 60.0, repeats: int | None = None) -> int:
+        """Everything stored was delivered, as it is, within deadline_s; no breach; `repeats` at most (None: none
+        was counted). Returns how many repeats there were since the last look."""
+        last: list[Any] = []
+
+        def compared() -> bool:
+            last[:] = [self.witness.books.compare(self.simulator.stored())]
+            return not last[0]
+
+        end = time.monotonic() + deadline_s
+        while not compared():
+            difference = last[0]
+            counts = f"lost {len(difference.lost)}, ghosts {len(difference.ghosts)}, wrong {len(difference.wrong)}"
+            assert time.monotonic() < end, f"{counts}: {difference}"[:2000] + self.tail()
+            time.sleep(0.2)
+        books = self.witness.books
+        assert books.breaches == []
+        assert books.out_of_order(self.simulator.stored()) == []
+        since, self.repeats = books.repeats - self.repeats, books.repeats
+        if repeats is not None:
+            assert since <= repeats, f"{since} repeats, at most {repeats}"
+        self.check_log()
+        return since
+
+    def check_log(self) -> None:
+        """No traceback, no error of our own making, no secret."""
+        log = self.bridge.log()
+        assert "Traceback" not in log
+        assert "internal_error" not in log
+        assert not re.search(rf"(?<!\w){PASSWORD}(?!\w)", log)
+        with contextlib.suppress(OSError, ValueError):
+            assert json.loads((self.state_directory / "token.json").read_text())["token"] not in log
+
+    def logins(self) -> int:
+        return int(self.simulator.counters().get("logins", 0))
