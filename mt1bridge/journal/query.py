@@ -124,4 +124,7 @@ class JournalReader:
 def _unreadable(path: Path, error: Exception) -> JournalError:
     if isinstance(error, PermissionError) or "unable to open" in str(error) or "readonly" in str(error):
         return JournalError(f"{path} cannot be read by this user: use sudo, or the user of the bridge ({error})")
-    return JournalError(f"{path} cannot be read: {error}. See what is wrong with it:  mt1bridge journal verify")
+    return JournalError(
+        f"{path} cannot be read: {error}. When it starts, the bridge sets a damaged journal aside by itself and reads "
+        "back what the MT1 server still has"
+    )

@@ -6,6 +6,7 @@ snapshot, so a daemon that writes meanwhile does no harm.
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mt1bridge.journal import codec
@@ -17,7 +18,7 @@ MANY = 20  # faults of one kind that are told one by one
 
 _LAST = (
     "CREATE TEMP TABLE last(device TEXT, channel TEXT, timestamp INTEGER, epoch INTEGER, revision INTEGER,"
-    " reading TEXT, in_effect INTEGER, PRIMARY KEY(device, channel, timestamp)) WITHOUT ROWID"
+    " reading TEXT, in_effect INTEGER, received_ms INTEGER, PRIMARY KEY(device, channel, timestamp)) WITHOUT ROWID"
 )
 
 
@@ -106,7 +107,7 @@ def _check_facts(reader: JournalReader, verdict: Verdict, cutoff_ms: int) -> Non
         before = topics.get(key)
         topics[key] = _Topic(epoch, sequence, fact.received_ms)
         _check_sequence(key, before, topics[key], opened.get(epoch, 0), cutoff_ms, reader, verdict)
-        _note_last(db, fact, epoch, verdict)
+        _note_last(db, fact, epoch, cutoff_ms, verdict)
     _check_ends(db, topics, cutoff_ms, verdict)
 
 
@@ -142,22 +143,26 @@ def _check_ends(
             verdict.add("ends that are missing", f"{text}{last.sequence}.")
 
 
-def _note_last(db: sqlite3.Connection, fact: Fact, epoch: int, verdict: Verdict) -> None:
+def _note_last(db: sqlite3.Connection, fact: Fact, epoch: int, cutoff_ms: int, verdict: Verdict) -> None:
     """Remember what was told last of an identity. A row of an unknown type is told, but changes no state."""
     if fact.timestamp is None:
         return
     key = (fact.at.device, fact.at.channel, fact.timestamp)
     row = db.execute(
-        "SELECT epoch, revision, reading, in_effect FROM last WHERE device = ? AND channel = ? AND timestamp = ?", key
+        "SELECT epoch, revision, received_ms, reading, in_effect FROM last"
+        " WHERE device = ? AND channel = ? AND timestamp = ?",
+        key,
     ).fetchone()
-    if row is not None and row[0] == epoch and fact.revision != row[1] + 1:
+    gap = row is not None and row[0] == epoch and fact.revision != row[1] + 1
+    if gap and (row[2] >= cutoff_ms or fact.revision <= row[1]):
         verdict.add("revisions with gaps", f"{fact.id}: revision {fact.revision} was told after {row[1]}.")
     odd = fact.kind is Kind.REJECTED and "type" in fact.reasons
-    reading, in_effect = (row[2], row[3]) if odd and row is not None else (None, None)
+    reading, in_effect = (row[3], row[4]) if odd and row is not None else (None, None)
     if not odd:
         reading, in_effect = codec.reading_to_text(fact.reading), int(fact.in_effect)
     db.execute(
-        "INSERT OR REPLACE INTO last VALUES(?, ?, ?, ?, ?, ?, ?)", (*key, epoch, fact.revision, reading, in_effect)
+        "INSERT OR REPLACE INTO last VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+        (*key, epoch, fact.revision, reading, in_effect, fact.received_ms),
     )
 
 
@@ -168,18 +173,19 @@ def _check_states(reader: JournalReader, verdict: Verdict, cutoff_ms: int) -> No
     db = reader.db
     verdict.triggers = int(db.execute("SELECT count(*) FROM trigger").fetchone()[0])
     query = (
-        "SELECT l.device, l.channel, l.timestamp, l.revision, l.reading, l.in_effect,"
+        "SELECT l.device, l.channel, l.timestamp, l.revision, l.reading, l.in_effect, l.received_ms,"
         " t.revision, t.reading, t.in_effect"
         " FROM last l LEFT JOIN trigger t USING(device, channel, timestamp)"
     )
-    for device, channel, timestamp, revision, reading, in_effect, now, now_reading, now_in_effect in db.execute(query):
+    for device, channel, timestamp, revision, reading, in_effect, received_ms, *now in db.execute(query):
         name = f"{device}-{channel}-{timestamp}"
-        if now is None:
+        later_pruned = now[0] is not None and now[0] > revision and received_ms < cutoff_ms
+        if now[0] is None:
             verdict.add("messages without a state", f"{name} was told, and nothing is known of it.")
-        elif now != revision:
-            text = f"{name}: the state has revision {now}, the last message {revision}."
+        elif now[0] != revision and not later_pruned:
+            text = f"{name}: the state has revision {now[0]}, the last message {revision}."
             verdict.add("states that differ from the last message", text)
-        elif reading is not None and (reading, in_effect) != (now_reading, now_in_effect):
+        elif reading is not None and not later_pruned and [reading, in_effect] != now[1:]:
             text = f"{name}: its state is not what was told last (revision {revision})."
             verdict.add("states that differ from the last message", text)
     _check_firsts(db, verdict, cutoff_ms)
@@ -214,4 +220,5 @@ def _owed(db: sqlite3.Connection) -> Iterator[Owed]:
     )
     for device, channel, count, kind, body in db.execute(query):
         at = ChannelId(device, channel)
-        yield Owed(at, int(count), codec.fact_from_text(at, kind, body).received_ms)
+        with suppress(ValueError, LookupError, TypeError):  # unreadable: told as a fault already
+            yield Owed(at, int(count), codec.fact_from_text(at, kind, body).received_ms)
