@@ -266,7 +266,7 @@ def test_a_fault_is_one_of_the_list_as_json(book: Book, capsys: pytest.CaptureFi
     place = ["--directory", str(book.directory), "--json"]
     assert main(["journal", "verify", *place]) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
-    change(book.directory, X
+    change(book.directory, "UPDATE trigger SET in_effect = 1 WHERE channel = 'C1'")
     assert main(["journal", "verify", *place]) == 1
     body = json.loads(capsys.readouterr().out)
     assert (body["ok"], body["messages"], len(body["faults"])) == (False, 7, 1)
