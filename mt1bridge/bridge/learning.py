@@ -5,6 +5,7 @@ What is learned is appended in line; the loop commits before anything of it is h
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mt1bridge.bridge.devices import Devices
 from mt1bridge.bridge.parts import Parts
@@ -158,7 +159,7 @@ class Learning:
         rows = {one.timestamp: tuple(row for row in one.rows if isinstance(row, Sighting)) for one in staged}
         known = parts.journal.known([TriggerId(order.at.device, order.at.channel, one.timestamp) for one in staged])
         above = max(order.after, order.absent_from - 1)
-        for absent in parts.journal.in_effect_between(order.at, above, min(upto, order.absent_to), 10 * BATCH):
+        for absent in parts.journal.expected_between(order.at, above, min(upto, order.absent_to), 10 * BATCH):
             if absent.id.timestamp not in rows:
                 rows[absent.id.timestamp] = ()
                 known[absent.id] = absent
@@ -179,7 +180,9 @@ class Learning:
             trigger = TriggerId(at.device, at.channel, timestamp)
             before, listed = known.get(trigger), rows[timestamp]
             was_listed = before.row_count if before else 0
-            if not listed and not parts.reconciliation.may_be_deleted(at, timestamp, was_listed > 0):
+            if not listed and before is not None and not parts.reconciliation.may_be_deleted(at, before):
+                if was_listed:  # if it comes back, the count rises too
+                    learned.append(Learned(at, replace(before, row_count=0)))
                 continue
             growth += max(0, len(listed) - was_listed)
             if before is None and not memory.baselined and timestamp // TICKS_PER_MS < memory.cut_ms:

@@ -230,9 +230,6 @@ class CloudSession:
         """Devices that REST refuses: not subscribed to until they are accepted."""
         self._refused_devices = devices
 
-    def full_round(self) -> None:
-        self.subscription.retry_refused()
-
     def stop(self) -> list[Outcome]:
         self._stopping = True
         return [outcome for one in self.subscription.stop() for outcome in self._link_outcome(one)]
@@ -255,7 +252,9 @@ class CloudSession:
 
     def next_due(self, now: Now) -> float:
         """Monotonic second when tick has something to do, but for the wants of others."""
-        due = self.subscription.next_due(self._kept.token if self._kept else None, self._wanted_devices())
+        if self._stopping:
+            return float("inf")
+        due = self.subscription.next_due(now, self._kept.token if self._kept else None, self._wanted_devices())
         if self._in_flight is None and (purpose := self._own_purpose(now)) is not None:
             at = max(self._budget.next_at(now, login=purpose is Purpose.LOGIN), self._rest_try_at)
             due = min(due, at)

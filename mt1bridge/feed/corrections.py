@@ -14,6 +14,8 @@ from mt1bridge.model.fact import Fact, Kind, Previous, Source
 from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
 
+NO_ROWS = "-"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -60,7 +62,7 @@ class Corrections:
         after = replace(
             before,
             starts=_one_more(before.starts, number) if again else before.starts,
-            cleared=tuple(other for other in before.cleared if other != number),
+            cleared=_without(_with(before.cleared, before.reading) if renumbered else before.cleared, number),
             clear_due=renumbered,
             changed_ms=received_ms,
         )
@@ -70,16 +72,21 @@ class Corrections:
         number = seen.reading.start_number
         event_type = "deleted" if seen.change is Change.DELETE else "cleared"
         if before.reading is None:
-            after = replace(before, cleared=(*before.cleared, number), changed_ms=received_ms)
+            starts = before.starts if number is None else _one_more(before.starts, number)  # there must have been one
+            after = replace(
+                before, starts=starts, cleared=(*before.cleared, number), changed_ms=received_ms, ends=before.ends + 1
+            )
             return self._now_gone(before, after, seen.reading, event_type, Source.PUSH, received_ms)
         if not before.in_effect:
             return Verdict()
         in_effect = before.reading.start_number
-        if number is None and before.clear_due:
-            return Verdict(known=replace(before, clear_due=False))
-        if number is not None and in_effect is not None and number != in_effect:
-            return Verdict(known=replace(before, clear_due=False) if before.clear_due else None)
-        after = replace(before, cleared=(*before.cleared, in_effect), clear_due=False, changed_ms=received_ms)
+        ends = before.ends + 1
+        if before.clear_due and (number is None or number != in_effect):
+            return Verdict(known=replace(before, clear_due=False, ends=ends))
+        if number is not None and number != in_effect:
+            return Verdict()
+        cleared = _with(before.cleared, before.reading)
+        after = replace(before, cleared=cleared, clear_due=False, changed_ms=received_ms, ends=ends)
         return self._now_gone(before, after, before.reading, event_type, Source.PUSH, received_ms)
 
     # --- history ------------------------------------------------------------------------------------
@@ -100,17 +107,19 @@ class Corrections:
             rows=digest,
             row_count=len(rows),
             starts=tuple(sorted(_at_least(seen_before, starts).items(), key=repr)) if rows else (),
+            ends=before.ends if rows else 0,
         )
         if not rows:
             if not before.in_effect or before.reading is None:
                 return Verdict(known=after)
             return self._now_gone(before, after, before.reading, "deleted", Source.HISTORY, received_ms)
-        chosen = _choose(_remaining(rows), before, starts, seen_before)
+        accounted = sum(row.change is Change.CLEAR for row in rows) >= before.ends
+        chosen = _choose(_remaining(rows), before, starts, seen_before, accounted)
         if chosen is None:
             return self._history_says_gone(rows, before, after, received_ms)
         if before.in_effect and before.reading == chosen:
             return Verdict(known=after)
-        after = replace(after, cleared=tuple(n for n in before.cleared if n != chosen.start_number), clear_due=False)
+        after = replace(after, cleared=_without(before.cleared, chosen.start_number), clear_due=False)
         return self._now_in_effect(before, after, chosen, Source.HISTORY, received_ms)
 
     def _history_says_gone(self, rows: Sequence[Sighting], before: Known, after: Known, received_ms: int) -> Verdict:
@@ -146,7 +155,7 @@ class Corrections:
 def digest_of(rows: Sequence[Sighting]) -> str:
     """A short digest of what rows say, whatever their order; "-" for no rows at all."""
     if not rows:
-        return "-"
+        return NO_ROWS
     text = "\n".join(sorted(f"{row.change} {row.reading}" for row in rows))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
@@ -196,6 +205,15 @@ def _one_more(starts: tuple[tuple[int | None, int], ...], number: int | None) ->
     return tuple(sorted(counts.items(), key=repr))
 
 
+def _with(cleared: tuple[int | None, ...], reading: Reading | None) -> tuple[int | None, ...]:
+    number = reading.start_number if reading is not None else None
+    return (*_without(cleared, number), number)
+
+
+def _without(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | None, ...]:
+    return tuple(other for other in cleared if other != number)
+
+
 def _at_least(one: Counter[int | None], other: Counter[int | None]) -> Counter[int | None]:
     return one | other  # Counter's union takes the larger count of each
 
@@ -214,22 +232,27 @@ def _remaining(rows: Sequence[Sighting]) -> list[Reading]:
 
 
 def _choose(
-    remaining: Sequence[Reading], before: Known, starts: Counter[int | None], seen_before: Counter[int | None]
+    remaining: Sequence[Reading],
+    before: Known,
+    starts: Counter[int | None],
+    seen_before: Counter[int | None],
+    accounted: bool,
 ) -> Reading | None:
     """Which of the remaining rows is in effect.
 
     A number listed more often than it was ever seen is news. A number that push cleared and that is not listed more
-    often is stale: history that still lists what a push cleared or deleted does not restore it. Otherwise what is
-    known stays, if it is still listed.
+    often is stale: history that still lists what a push cleared or deleted does not restore it. Where history lists
+    as many clears as push brought (accounted), nothing is stale. Otherwise what is known stays, if it is still
+    listed; what is listed as older than it is no news.
     """
     news = [row for row in remaining if starts[row.start_number] > seen_before[row.start_number]]
-    if before.in_effect and before.reading is not None:
-        same = [row for row in remaining if row == before.reading]
-        if same and not [row for row in news if row.start_number != before.reading.start_number]:
-            return same[0]
+    if before.in_effect and before.reading is not None and before.reading in remaining:
+        newer = remaining[: remaining.index(before.reading)]
+        if not any(row in news and row.start_number != before.reading.start_number for row in newer):
+            return before.reading
     if news:
         return news[0]
-    fresh = [row for row in remaining if row.start_number not in before.cleared]
+    fresh = [row for row in remaining if accounted or row.start_number not in before.cleared]
     if before.in_effect and before.reading is not None:
         kept = [row for row in fresh if row.start_number == before.reading.start_number]
         if kept:

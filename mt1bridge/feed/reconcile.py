@@ -7,11 +7,12 @@ Every channel is counted now and then. A count that changed, a new subscription,
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from mt1bridge.feed.corrections import NO_ROWS
 from mt1bridge.feed.proof import conclude
 from mt1bridge.feed.scan import MARGIN_MS, PAGE, Reach, Scan
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
-from mt1bridge.model.known import ChannelMemory
+from mt1bridge.model.known import ChannelMemory, Known
 from mt1bridge.model.status import AlertOver, AlertRaised, Note
 from mt1bridge.model.trigger import CHANNELS, TICKS_PER_MS, ChannelId, Seen, Sighting
 
@@ -19,6 +20,7 @@ DAY_MS = 86_400_000
 CONFIRM_S = 60.0  # a row that is not listed any more must be missed twice, this far apart
 LOOK_AGAIN_S = 15.0
 NARROW_BACK_MS = 600_000
+LISTED_WITHIN_MS = 300_000  # what was pushed longer ago than that should be in history
 MANY_ABSENT = 1_000
 KEEP_EVERY_MS = 3_600_000
 
@@ -402,18 +404,21 @@ class Reconciliation:
     def asked_ms(self, at: ChannelId) -> int:
         return self._channels[at].asked_ms
 
-    def may_be_deleted(self, at: ChannelId, timestamp: int, was_listed: bool) -> bool:
+    def may_be_deleted(self, at: ChannelId, known: Known) -> bool:
         """True if a row that is not listed has been removed; false at first, or where the server may only forget.
 
         Once is no proof: the second scan decides. What is older than all that is listed may have left the server's
-        retention (U27), unless it is younger than a day.
+        retention (U27), unless it is younger than a day and was listed before, or pushed so long ago that it should be.
         """
         channel = self._channels[at]
+        timestamp = known.id.timestamp
+        was_listed = known.row_count > 0 or known.rows not in ("", NO_ROWS)
+        should_be = bool(known.changed_ms) and channel.asked_ms - known.changed_ms > LISTED_WITHIN_MS
         scan = channel.scan
         assert scan is not None
         inside = scan.newest is not None and scan.oldest is not None and scan.oldest < timestamp < scan.newest
         young = timestamp > (channel.asked_ms - DAY_MS) * TICKS_PER_MS
-        if not inside and not (was_listed and young):
+        if not inside and not (young and (was_listed or should_be)):
             return False
         if timestamp in channel.absent:
             channel.absent.discard(timestamp)

@@ -8,6 +8,9 @@ from mt1bridge.model.fact import Fact, Kind, Previous, Source
 from mt1bridge.model.known import ChannelMemory, Known
 from mt1bridge.model.trigger import Change, ChannelId, Reading, Sighting, TriggerId
 
+LISTED = (
+    """memory GLOB '*"r":"[0-9a-f]*' OR memory GLOB '*"n":*'"""  # history showed rows of it, and not yet for sure none
+)
 _dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -80,11 +83,13 @@ def memory_of(known: Known) -> str | None:
     if known.clear_due:
         memory["d"] = 1
     if known.rows:
-        memory["r"], memory["n"] = known.rows, known.row_count
-    elif known.row_count:
+        memory["r"] = known.rows
+    if known.row_count:
         memory["n"] = known.row_count
     if known.changed_ms:
         memory["m"] = known.changed_ms
+    if known.ends:
+        memory["e"] = known.ends
     return _dumps(memory) if memory else None
 
 
@@ -106,6 +111,7 @@ def known_from_row(
         rows=kept.get("r", ""),
         row_count=kept.get("n", 0),
         changed_ms=kept.get("m", 0),
+        ends=kept.get("e", 0),
     )
 
 

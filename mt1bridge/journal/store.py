@@ -46,6 +46,7 @@ class Store:
     def rollback(self) -> None:
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
+            self.note_epochs()
         self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
 
     # --- epochs and small things --------------------------------------------------------------------
@@ -146,12 +147,12 @@ class Store:
             )
         return rank
 
-    def in_effect_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
-        """Triggers in effect with above < timestamp <= upto, oldest first."""
+    def expected_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
+        """Triggers with above < timestamp <= upto that are in effect or were listed by history, oldest first."""
         rows = self.db.execute(
             "SELECT timestamp, reading, in_effect, revision, usable, memory FROM trigger"
-            " WHERE device = ? AND channel = ? AND timestamp > ? AND timestamp <= ? AND in_effect = 1"
-            " ORDER BY timestamp LIMIT ?",
+            " WHERE device = ? AND channel = ? AND timestamp > ? AND timestamp <= ?"
+            f" AND (in_effect = 1 OR {codec.LISTED}) ORDER BY timestamp LIMIT ?",
             (at.device, at.channel, above, upto, limit),
         ).fetchall()
         return [codec.known_from_row(TriggerId(at.device, at.channel, row[0]), *row[1:]) for row in rows]
@@ -179,7 +180,8 @@ class Store:
         rows: list[tuple[int, str, int]] = []
         for channel in channels:
             found = self.db.execute(
-                "SELECT rank, timestamp FROM trigger WHERE device = ? AND channel = ? AND in_effect = 1 AND usable = 1"
+                "SELECT rank, timestamp FROM trigger"
+                " WHERE device = ? AND channel = ? AND in_effect = 1 AND usable = 1 AND first IS NOT NULL"
                 " ORDER BY rank DESC LIMIT ?",
                 (device, channel, RECENT),
             )
