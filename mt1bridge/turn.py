@@ -60,8 +60,9 @@ class Turn:
         self._tend_journal()
         orders += self._commit()
         self._do(orders)
-        self._do(self._bridge.hand_over(self._now()))
-        self._journal.commit(self._now().utc_ms)
+        handed = self._bridge.hand_over(self._now())
+        self._journal.commit(self._now().utc_ms)  # what is retained from now on, what is told as late
+        self._do(handed)
 
     def _step(self, event: Event) -> list[Order]:
         return self._bridge.step(event, self._now())

@@ -176,6 +176,8 @@ class Bridge:
         parts = self.parts
         parts.desk.board.touch("info")
         if text is None:
+            for memory in parts.reconciliation.memories:
+                parts.desk.changed(memory.at, last=True)
             parts.tell(Note("journal_restored", "info", {"journal": parts.journal.journal}))
             parts.tell(AlertOver("journal"))
             return

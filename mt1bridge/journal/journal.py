@@ -161,6 +161,9 @@ class Journal:
             self._do(partial(self._write_one, one), now_ms)
 
     def _write_one(self, learned: Learned, store: Store) -> None:
+        if store is self._memory and self._disk is not None and learned.known is not None:
+            with contextlib.suppress(sqlite3.Error):
+                merge.copy_trigger(self._disk, store, learned.known.id)
         store.write(learned, self._epoch)
 
     def remember(self, memory: ChannelMemory, now_ms: int) -> None:
@@ -174,10 +177,14 @@ class Journal:
 
     def acknowledged(self, entry: Entry, now_ms: int) -> None:
         """The broker has this entry."""
-        if self._memory is not None:
-            self._unmarked.add(entry.n)
-            self._acknowledged.append(entry)
-        self._do(lambda store: store.acknowledged(entry), now_ms)
+
+        def write(store: Store) -> None:
+            store.acknowledged(entry)
+            if store is self._memory:
+                self._unmarked.add(entry.n)
+                self._acknowledged.append(entry)
+
+        self._do(write, now_ms)
 
     def told_late(self, entry: Entry, late: bool, now_ms: int) -> None:
         self._do(lambda store: store.told_late(entry, late), now_ms)
@@ -208,12 +215,16 @@ class Journal:
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
         last = self._epoch
-        if self._disk is not None:
+        if self._disk is None:  # what the file holds is not known: stay clear of its numbers
+            last = max(last, now_ms)
+            memory.raise_n(now_ms * 1_000)
+        else:
             with contextlib.suppress(sqlite3.Error):
                 self._disk.rollback()
             memory.raise_n(self._disk.next_n + merge.GAP)
             with contextlib.suppress(sqlite3.Error):
                 merge.copy_what_is_shown(self._disk, memory)
+                last = max(last, (self._disk.last_epoch() or (0,))[0])
         memory.begin()
         self._begin_epoch(memory, last + 1, now_ms, "disk does not take it")
         self._memory = memory
@@ -231,7 +242,8 @@ class Journal:
             disk.begin()
             merge.give(self._memory, disk, self._acknowledged)
             last = disk.last_epoch()
-            self._begin_epoch(disk, max(self._epoch, last[0] if last else 0) + 1, now_ms, "disk takes it again")
+            epoch = (max(self._epoch, last[0] if last else 0) + 1, self._new_id(), now_ms)
+            disk.open_epoch(*epoch, "disk takes it again")
             disk.set_meta("boot", self._boot_id)
             disk.set_meta("file", str(self._path.stat().st_ino))
             disk.set_meta("clean", "0")
@@ -243,6 +255,7 @@ class Journal:
                 with contextlib.suppress(sqlite3.Error):
                     self._disk.rollback()
             return False
+        self._epoch, self.journal, self.opened_ms = epoch
         self._memory.close()
         self._memory = None
         self._acknowledged.clear()
@@ -269,8 +282,8 @@ class Journal:
                 found |= store.oddities(asked)
         return found
 
-    def in_effect_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
-        return self.store.in_effect_between(at, above, upto, limit)
+    def expected_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
+        return self.store.expected_between(at, above, upto, limit)
 
     def newest(self, at: ChannelId) -> InEffect | None:
         found = self.store.newest(at)

@@ -4,9 +4,16 @@ from collections.abc import Iterable
 
 from mt1bridge.journal.store import RECENT, Store
 from mt1bridge.model.fact import Entry
+from mt1bridge.model.trigger import TriggerId
 
 GAP = 1_000_000  # numbers that the failed transaction may have given are never given again
 _TABLES = ("epoch", "channel", "device", "retained")
+_GIVE_TRIGGER = (
+    "INSERT INTO trigger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reading = excluded.reading,"
+    " in_effect = excluded.in_effect, revision = excluded.revision, usable = excluded.usable, memory = excluded.memory,"
+    " first = coalesce(excluded.first, first), rank = coalesce(excluded.rank, rank)"
+)
+_GIVE_FACT = "INSERT INTO fact VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body"
 
 
 def copy_what_is_shown(disk: Store, memory: Store) -> None:
@@ -29,13 +36,27 @@ def copy_what_is_shown(disk: Store, memory: Store) -> None:
     memory.commit()
 
 
+def copy_trigger(disk: Store, memory: Store, trigger: TriggerId) -> None:
+    """One identity with its first message, unless memory has it: what happens to it next goes on from there."""
+    where = "WHERE device = ? AND channel = ? AND timestamp = ?"
+    key = (trigger.device, trigger.channel, trigger.timestamp)
+    if memory.db.execute(f"SELECT 1 FROM trigger {where}", key).fetchone():
+        return
+    for row in disk.db.execute(f"SELECT * FROM trigger {where}", key).fetchall():
+        _insert(memory, "trigger", row)
+        for fact in disk.db.execute("SELECT * FROM fact WHERE n = ?", (row[8],)).fetchall():
+            _insert(memory, "fact", (*fact[:-1], 0))
+
+
 def give(memory: Store, disk: Store, acknowledged: Iterable[Entry]) -> None:
     """Everything that memory learned goes to disk, in the disk's open transaction."""
-    for table in (*_TABLES, "trigger", "oddity", "counter"):
+    for table in (*_TABLES, "oddity", "counter"):
         for row in memory.db.execute(f"SELECT * FROM {table}").fetchall():
             _insert(disk, table, row)
+    for row in memory.db.execute("SELECT * FROM trigger").fetchall():
+        disk.db.execute(_GIVE_TRIGGER, row)
     for row in memory.db.execute("SELECT * FROM fact").fetchall():
-        disk.db.execute("INSERT OR IGNORE INTO fact VALUES(?, ?, ?, ?, ?, ?, ?, ?)", row)
+        disk.db.execute(_GIVE_FACT, row)
     for entry in acknowledged:
         disk.db.execute("UPDATE fact SET owed = 0 WHERE n = ?", (entry.n,))
     disk.note_epochs()
