@@ -80,9 +80,12 @@ class HomeAssistant:
         wait_for("an answer over HTTP", self._answers, 600)
         if self.refresh:
             self._renew()
+            self._connect()
         else:
             self._onboard()
-        self._connect()
+            self._connect()
+            if tuple(map(int, self.installation.version.split("."))) > (2026, 8):
+                self.call("http/config/promote")  # or it goes back to its own port after five minutes
         wait_for("Home Assistant to be running", lambda: self.call("get_config")["state"] == "RUNNING", 300)
 
     def stop(self) -> None:
