@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from random import SystemRandom
 from types import FrameType
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mt1bridge import __version__
@@ -22,7 +21,7 @@ from mt1bridge.cloud import kept, replies
 from mt1bridge.cloud.link import Links
 from mt1bridge.cloud.rest import RestWorker
 from mt1bridge.cloud.session import KeepBudget, KeepToken
-from mt1bridge.config.settings import Settings
+from mt1bridge.config.settings import Loaded, Settings
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
@@ -40,9 +39,6 @@ from mt1bridge.runtime.systemd import Notifier
 from mt1bridge.runtime.tls import client_context
 from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 
-if TYPE_CHECKING:  # the loader is needed at the start and for SIGHUP alone
-    from mt1bridge.config.loading import Loaded
-
 FIRST_START_FILE = "first-start.json"
 LOOK_AROUND_S = 10.0
 MEASURE_EVERY_S = 300.0
@@ -58,7 +54,7 @@ class App:
     load: reads the configuration again, for SIGHUP. Raises ConfigurationError.
     """
 
-    def __init__(self, settings: Settings, log: Log, notifier: Notifier, load: "Callable[[], Loaded]") -> None:
+    def __init__(self, settings: Settings, log: Log, notifier: Notifier, load: Callable[[], Loaded]) -> None:
         self._settings = settings
         self._log = log
         self._notifier = notifier

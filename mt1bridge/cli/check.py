@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from mt1bridge.cli import add_config_option, add_json_option, config_path
 from mt1bridge.cli.service_place import service_environment
-from mt1bridge.config.loading import Loaded, load
+from mt1bridge.config.loading import load
+from mt1bridge.config.settings import Loaded
 from mt1bridge.config.showing import as_yaml, shown
 from mt1bridge.model.errors import ConfigurationError, Problem
 from mt1bridge.runtime.clock import SystemClock

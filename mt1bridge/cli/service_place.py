@@ -8,7 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mt1bridge.config.loading import Loaded, load
+from mt1bridge.config.loading import load
+from mt1bridge.config.settings import Loaded
 from mt1bridge.runtime.clock import SystemClock
 
 ETC = Path("/etc/mt1bridge")

@@ -15,16 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-import requests.adapters
-import requests.utils
-
 from mt1bridge import __version__
 from mt1bridge.cloud.rest_trouble import BadAnswer, CutShort, explain
 from mt1bridge.cloud.rest_watch import Watch, pool_classes
 from mt1bridge.model.secret import Secret
 from mt1bridge.model.upstream import Answer, Call, NoAnswer, RestEvent, Trouble
 from mt1bridge.runtime.clock import Clock, SystemClock
+from mt1bridge.runtime.modules import import_without
+
+# They guess the encoding of texts, in 2.7 MB each; we read bytes. requests before 2.32 insists on one of them.
+import_without("requests", ("chardet", "charset_normalizer"), ("chardet",))
+import requests  # noqa: E402 - what it would bring along had to be left out first
+import requests.adapters  # noqa: E402
+import requests.utils  # noqa: E402
 
 CHUNK = 16 * 1024
 MAX_HEADER_CHARS = 200  # of those handed on; a date has 29

@@ -1,5 +1,7 @@
 """The two passwords, each of which may be given in one of four ways, and in one alone."""
 
+from __future__ import annotations  # typing would keep every Option[…] for ever (runtime/modules.py)
+
 import os
 from dataclasses import dataclass
 from pathlib import Path

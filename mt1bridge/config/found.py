@@ -1,5 +1,7 @@
 """The values read so far, each with the place it came from."""
 
+from __future__ import annotations  # typing would keep every Option[…] for ever (runtime/modules.py)
+
 from typing import TypeVar, cast
 
 from mt1bridge.config.options import OPTIONS, Option

@@ -1,9 +1,10 @@
 """The file, the environment and the secrets -> settings, or every problem at once (contract, section 8)."""
 
+from __future__ import annotations  # typing would keep every Option[…] for ever (runtime/modules.py)
+
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,24 +18,12 @@ from mt1bridge.config.opening import Unreadable, read_regular
 from mt1bridge.config.options import Option
 from mt1bridge.config.reader import read_environment, read_file
 from mt1bridge.config.report import NOWHERE, Report, TooManyProblems, Unfit
-from mt1bridge.config.settings import Settings
+from mt1bridge.config.settings import Loaded, Settings
 from mt1bridge.config.surroundings import Surroundings, surroundings
-from mt1bridge.model.errors import ConfigurationError, Problem
+from mt1bridge.model.errors import ConfigurationError
 
 SECRETS = (o.PASSWORD, o.MQTT_PASSWORD)
 PATHS = (o.MT1_CA_FILE, o.MQTT_CA_FILE, o.CERT_FILE, o.KEY_FILE, o.DIRECTORY)
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """settings: complete. warnings: what works but should be mended.
-
-    origins: key -> "line 7" or the variable that gave it; what has its default is not there.
-    """
-
-    settings: Settings
-    warnings: tuple[Problem, ...]
-    origins: Mapping[str, str]
 
 
 def load(path: Path, environ: Mapping[str, str], now_ms: int | None = None) -> Loaded:

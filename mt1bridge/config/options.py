@@ -3,6 +3,8 @@
 `devices` alone is not here: it is no single value (devices.py).
 """
 
+from __future__ import annotations  # typing would keep every Option[…] for ever (runtime/modules.py)
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar

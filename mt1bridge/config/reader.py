@@ -1,5 +1,7 @@
 """Nodes of the file and variables of the environment -> values by option; an unknown name is a problem with a guess."""
 
+from __future__ import annotations  # typing would keep every Option[…] for ever (runtime/modules.py)
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 

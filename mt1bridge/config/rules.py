@@ -1,5 +1,7 @@
 """What must hold between settings: each rule looks at what was found and tells the report. Pure."""
 
+from __future__ import annotations  # typing would keep every Option[…] for ever (runtime/modules.py)
+
 from collections.abc import Callable
 
 from mt1bridge.config import options as o

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
+from mt1bridge.model.errors import Problem
 from mt1bridge.model.secret import Secret
 
 DIGEST_LENGTH = 12  # hex digits: enough to see a change, short enough to read out
@@ -113,6 +114,18 @@ class Settings:
         """Return a short hash over everything but the secrets: the same settings, the same digest, on any machine."""
         text = json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """settings: complete. warnings: what works but should be mended.
+
+    origins: key -> "line 7" or the variable that gave it; what has its default is not there.
+    """
+
+    settings: Settings
+    warnings: tuple[Problem, ...]
+    origins: Mapping[str, str]
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mt1bridge.config.certificates import expired
-from mt1bridge.config.loading import Loaded, load
+from mt1bridge.config.loading import load
+from mt1bridge.config.settings import Loaded
 from mt1bridge.model.errors import ConfigurationError
 
 NOW_MS = int(datetime(2026, 2, 14, tzinfo=UTC).timestamp() * 1000)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mt1bridge.config.loading import Loaded, load
+from mt1bridge.config.loading import load
 from mt1bridge.config.options import OPTIONS
+from mt1bridge.config.settings import Loaded
 from mt1bridge.model.errors import ConfigurationError
 from mt1bridge.model.secret import Secret
 

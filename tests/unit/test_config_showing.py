@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mt1bridge.config.loading import Loaded, load
+from mt1bridge.config.loading import load
 from mt1bridge.config.options import OPTIONS
-from mt1bridge.config.settings import Settings
+from mt1bridge.config.settings import Loaded, Settings
 from mt1bridge.config.showing import HIDDEN, as_yaml, shown
 from mt1bridge.model.secret import Secret
 
