@@ -10,14 +10,26 @@ import sys
 from functools import partial
 
 from amqtt.broker import Broker
+from amqtt.session import Session
 
 LISTENER = "default"
+
+
+class FaithfulBroker(Broker):  # type: ignore[misc]  # amqtt says nothing of its types
+    """amqtt 0.12 sends whoever connects what is retained below the subscriptions of all others (MQTT 3.1.1, 3.3.1.3
+    and 4.7: to matching subscriptions of the client's own). Here it goes to those who have subscribed."""
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        if any(one is session for one, _ in self.subscriptions.get(subscription[0], ())):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 async def serve() -> None:
     """The listener is ours, because amqtt does not tell which port the system chose for its own."""
     plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-    broker = Broker({"listeners": {LISTENER: {"type": "external"}}, "plugins": plugins})
+    broker = FaithfulBroker({"listeners": {LISTENER: {"type": "external"}}, "plugins": plugins})
     await broker.start()
     connected = partial(broker.stream_connected, listener_name=LISTENER)
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
