@@ -12,7 +12,8 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from proxy import Proxy
 from witness import Witness
 
 DEVICES = (DEVICE, OTHER)
+FLOWS = ("reconciling", "live")  # push is had; history is read, or was
 FULL = os.environ.get("MT1BRIDGE_FAULTS") == "full"  # the whole sizes instead of those for every change
 WINDOW = 100  # messages that may be in flight towards the broker
 CATCHING_UP = 20
@@ -43,7 +45,7 @@ class Scene:
         directory: Path,
         settings: Mapping[str, Any] | None = None,
         broker: Options | None = None,
-        devices: tuple[str, ...] = DEVICES,
+        devices: tuple[str, ...] = (DEVICE,),
         login: tuple[str, str] | None = None,
     ) -> None:
         """login: of the witness, where the broker wants one."""
@@ -91,16 +93,46 @@ class Scene:
     def state_directory(self) -> Path:
         return Path(self.bridge.settings["journal"]["directory"])
 
-    def start(self, state: str = "live") -> None:
-        """Start it and wait until it says that it is live (or in another state)."""
+    def start(self, *states: str) -> None:
+        """Start it and wait until push flows (or it is in one of these states)."""
         begun = time.time()
         self.bridge.start()
-        self.wait_state(state, since=begun)
+        self.wait_state(*(states or FLOWS), since=begun)
 
-    def restart(self, state: str = "live") -> None:
+    def restart(self, *states: str) -> None:
         """SIGKILL, if it runs, and start it again: back-offs begin anew, the token is kept."""
         self.bridge.kill()
-        self.start(state)
+        self.start(*states)
+
+    def kill_broker(self) -> None:
+        """SIGKILL; what the bridge was sending at that moment gets nowhere, what was acknowledged is seen.
+
+        No broker that we know syncs before PUBACK: one that forgets what it acknowledged is no fault of the bridge.
+        """
+        self.mqtt.refuse()
+        self.mqtt.stall(up=True, down=False)
+        self.witness.catch_up()
+        self.broker.kill()
+        self.mqtt.stall(up=False, down=False)
+
+    def broker_back(self) -> None:
+        """Start the broker, and let the bridge to it once the witness is there: what it acknowledges is seen."""
+        connects = self.witness.connects
+        self.mqtt.refuse()
+        self.broker.start()
+        self.witness.wait(lambda: self.witness.connects > connects, "the witness at the broker")
+        self.mqtt.accept()
+
+    def visible(self, event: str, *states: str, since: float = 0.0) -> dict[str, Any]:
+        """The `upstream` in one of these states; it must have come within 2 s of this line of the log."""
+        status = self.wait_state(*states, since=since)
+        note = self.logged(event)
+        known = datetime.fromisoformat(note["time"]).timestamp()
+        told = [at for at, body in self.witness.seen("bridge/upstream") if body and body["state"] in states]
+        after = [at for at in told if at > known - VISIBLE_S]
+        assert after, f"{event} was known at {known}, {states} was told at {told}"
+        assert after[0] - known <= VISIBLE_S, f"{states} was visible {after[0] - known:.1f} s after {event}"
+        return status
 
     def until(self, condition: Callable[[], object], what: str, deadline_s: float = PATIENCE_S) -> None:
         if not wait_until(condition, deadline_s):
@@ -156,6 +188,10 @@ class Scene:
         """One trigger; its id."""
         key = self.simulator.impulse(device=device, channel=channel, **more)
         return f"{device}-C{channel}-{key['timestamp']}"
+
+    def arrive(self, names: Iterable[str], deadline_s: float = PATIENCE_S) -> None:
+        for name in names:
+            self.arrives(name, deadline_s)
 
     def arrives(self, name: str, deadline_s: float = PATIENCE_S) -> str:
         """Wait for an id; the event type it was told as."""

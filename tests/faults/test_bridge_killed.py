@@ -3,29 +3,29 @@
 import random
 import time
 
-from process import DEVICE
 from scene import WINDOW, Scene, size
 
-KILLS = size(8, 50)
-TRIGGERS = size(500, 2000)
+KILLS = size(6, 50)
+TRIGGERS = size(300, 2000)
 PER_SECOND = 40
 
 
 def test_killed_at_random_points_of_a_stream(tmp_path, record_property):
     chance = random.Random(20260214)
     with Scene(tmp_path) as scene:
+        scene.mqtt.delay(0.05)  # so that there is always something in flight
         scene.start()
         load = scene.simulator.load(count=TRIGGERS, per_second=PER_SECOND, corrections=0.1, seed=7)
         repeats = []
         for _kill in range(KILLS):
-            time.sleep(chance.uniform(0.2, 1.6))  # anywhere: before it connects, while it catches up, in steady state
+            time.sleep(chance.uniform(0.2, 2.0))  # anywhere: while it starts, catches up, in steady state
             scene.bridge.kill()
             repeats.append(scene.witness.books.repeats)
             scene.bridge.start()
         scene.simulator.wait_load(load)
         scene.whole(repeats=WINDOW * KILLS)
         per_kill = [after - before for before, after in zip(repeats, [*repeats[1:], scene.repeats], strict=True)]
-        assert max(per_kill) <= WINDOW
+        assert 0 < max(per_kill) <= WINDOW
         assert scene.logins() == 1
         figures = f"{KILLS} kills, {TRIGGERS} triggers: repeats {sum(per_kill)}, at most {max(per_kill)} per kill"
         record_property("figures", figures)
@@ -40,7 +40,7 @@ def test_killed_while_it_catches_up(tmp_path):
         scene.start()
         scene.mqtt.refuse()
         scene.mqtt.reset()
-        load = scene.simulator.load(count=size(1500, 10_000), per_second=500, devices=[DEVICE], seed=3)
+        load = scene.simulator.load(count=size(1000, 10_000), per_second=500, seed=3)
         scene.simulator.wait_load(load)
         scene.mqtt.accept()
         scene.mqtt.throttle(300_000)

@@ -151,6 +151,7 @@ class Witness:
         self.books = Books()
         self.others: dict[str, list[tuple[float, bytes]]] = defaultdict(list)
         self.connects = 0
+        self._markers = 0
         self._changed = threading.Condition(threading.RLock())
         self._port = port
         self._client = paho.Client(
@@ -177,6 +178,19 @@ class Witness:
 
     def publish(self, topic: str, body: object) -> None:
         self._client.publish(topic, json.dumps(body), qos=1)
+
+    def catch_up(self) -> None:
+        """Until the broker has nothing more for us: a message of our own came back, and nothing else before it."""
+        before = -1
+        while before != (before := self._count()):
+            marker = f"marker-{self._markers}"
+            self._markers += 1
+            self.publish("mt1/witness", marker)
+            self.wait(lambda marker=marker: self.newest("witness") == marker, "a message of our own")
+
+    def _count(self) -> int:
+        with self._changed:
+            return len(self.books.first) + self.books.repeats + sum(map(len, self.others.values())) - self._markers
 
     def _subscribed(self, *_: object) -> None:
         with self._changed:
