@@ -65,7 +65,8 @@ class AccountVisit:
 
     def __exit__(self, *_: object) -> None:
         self._rest.close()
-        self._state.unlock()
+        if not self.daemon:  # the lock, and the file that names its holder, are the other's
+            self._state.unlock()
 
     @property
     def token(self) -> KeptToken | None:
