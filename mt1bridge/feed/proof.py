@@ -44,6 +44,7 @@ def conclude(memory: ChannelMemory, scan: Scan, growth: int, pushed_ends: int, a
             proven_ms=asked_ms if proven and missing == 0 else memory.proven_ms,
             window_rows=scan.rows if scan.reach is Reach.WINDOW else memory.window_rows,
             read_all_ms=now_ms if scan.reach is Reach.ALL else memory.read_all_ms,
-            baselined=memory.baselined or scan.reach is Reach.ALL,
+            # A channel that the server counts nothing on has no past: whatever it lists from now on is told.
+            baselined=memory.baselined or scan.reach is Reach.ALL or (scan.count == 0 and scan.rows == 0),
         )
     )
