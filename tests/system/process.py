@@ -26,7 +26,7 @@ from mosquitto import Mosquitto, Options, Recorder, wait_until
 COMMAND = Path(sysconfig.get_path("scripts")) / "mt1bridge"
 DEVICE, OTHER = "231203016", "231203037"
 USERNAME, PASSWORD = "club", "mt1demo"
-PATIENCE_S = 40.0  # how long a test waits for what must come; never how long something may take
+PATIENCE_S = 60.0  # how long a test waits for what must come; never how long something may take
 STOP_S = 5.0  # SIGTERM in every state ends within this (CONTRACT, section 9; the units give it more)
 
 
@@ -160,11 +160,14 @@ class Bridge(Process):
                 "mt1": {"username": USERNAME, "password": PASSWORD},
                 "mqtt": {"url": "mqtt://127.0.0.1:1"},
                 "journal": {"directory": str(directory / f"{name}-state")},
-                "reconcile": {"calls_per_minute": 6000},
+                "reconcile": {"calls_per_minute": 60},
                 "log": {"format": "json", "level": "debug"},
             },
             settings,
         )
+
+    def state_file(self, name: str) -> Path:
+        return Path(self.settings["journal"]["directory"]) / name
 
     def start(self) -> None:
         self.file.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
