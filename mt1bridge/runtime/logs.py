@@ -19,12 +19,8 @@ from typing import Any, Literal, TextIO
 
 from mt1bridge.runtime import log_lines
 from mt1bridge.runtime.clock import Clock
+from mt1bridge.runtime.lean import BoundLoggerBase
 from mt1bridge.runtime.log_targets import JOURNAL_SOCKET, JournalTarget, Outlet, Target, stream_target
-from mt1bridge.runtime.modules import import_without
-
-# For its own console output, which is not ours; 5 MB where they happen to be installed.
-import_without("structlog", ("rich", "better_exceptions", "colorama", "twisted"))
-import structlog  # noqa: E402 - what it would bring along had to be left out first
 
 Format = Literal["console", "json", "journal"]
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -125,7 +121,7 @@ def _open(
 Facts = MutableMapping[str, Any]
 
 
-class _Sink(structlog.BoundLoggerBase):
+class _Sink(BoundLoggerBase):
     """structlog's chain of processors, without its global configuration."""
 
     def note(self, level: str, event: str, fields: dict[str, object]) -> None:

@@ -8,6 +8,8 @@ import pty
 import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC
@@ -511,3 +513,27 @@ def test_lines_of_several_threads_stay_whole(clock: SetClock, tmp_path: Path) ->
     assert {name: [line["number"] for line in told if line["thread"] == name] for name in "abc"} == {
         name: list(range(200)) for name in "abc"
     }
+
+
+LEAN = """
+import json, logging, sys
+import mt1bridge.runtime.logs, io
+from mt1bridge.runtime.clock import SystemClock
+log = mt1bridge.runtime.logs.configure("info", "json", io.StringIO(), SystemClock())
+logging.getLogger("somelib").warning("x")
+log.note("info", "it_went_on")
+executed = ["asyncio" in sys.modules]
+import structlog
+async def said():
+    wrapper = structlog.make_filtering_bound_logger(0)
+    await structlog.wrap_logger(structlog.PrintLogger(io.StringIO()), wrapper_class=wrapper).ainfo("x")
+    return True
+import asyncio
+executed += [asyncio.run(said()), "asyncio.events" in sys.modules]
+print(json.dumps(executed), sys.modules.get("rich"))
+"""
+
+
+def test_logging_does_not_cost_what_structlog_imports_and_nobody_uses() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[false, true, true] None\n"
