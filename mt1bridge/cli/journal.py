@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument("-n", "--last", type=_number, metavar="N", help="only the last N")
         else:
             one.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default %(default)s")
+            one.add_argument("--json", action="store_const", dest="format", const="jsonl", help="as --format jsonl")
             one.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there (default: standard output)")
 
 

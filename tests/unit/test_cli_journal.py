@@ -111,6 +111,7 @@ def test_json_lines_are_the_messages_as_they_were_published(book: Book, capsys: 
     first = json_lines(capsys, book)[0]
     assert (first["timestamp"], first["sequence"], first["journal"]) == (str(AT_10), 1, "k3v9")
     assert first["schema"] == 1
+    assert json.loads(told(capsys, "export", "--json", "--directory", str(book.directory)).splitlines()[0]) == first
 
 
 @pytest.mark.parametrize(
