@@ -95,6 +95,8 @@ class Report:
             reasons.append("journal")
         if parts.session.rest_works is False and parts.session.subscription.subscribed:
             reasons.append("rest_failed")
+        if parts.session.devices is None and parts.session.list_refused:
+            reasons.append("device_list_refused")
         if parts.session.devices == ():
             reasons.append("no_devices")
         return tuple(reasons)

@@ -35,6 +35,8 @@ from mt1bridge.runtime.backoff import Backoff, Pace
 
 LIST_EVERY_S = 3600.0
 POLL_AFTER_S = 15.0
+TOKEN_YOUNG_S = 3600.0  # tokens live some hours (MT1-API, section 2)
+LIST_AGAIN_S = 300.0
 UNSENT = {Trouble.DNS, Trouble.REFUSED, Trouble.TLS, Trouble.PROXY}
 NO_WEBSOCKET = {Trouble.UPGRADE, Trouble.PROXY}
 
@@ -126,6 +128,7 @@ class CloudSession:
         self._rest_try_at = 0.0
         self._kept: KeptToken | None = None
         self._proven = False  # the token was accepted by a call since it was obtained
+        self._obtained_at = float("-inf")  # monotonic second of the last login
         self._in_flight: _InFlight | None = None
         self._calls = 0
         self._repeat: _InFlight | None = None
@@ -138,6 +141,7 @@ class CloudSession:
         self._stopping = False
         self._quota_told = False
         self.login_refused: str | None = None
+        self.list_refused = False
         self.rest_works: bool | None = None
         self.rest_trouble = ""
         self.logins = 0
@@ -166,12 +170,13 @@ class CloudSession:
         return self._budget.in_quota(now)
 
     def next_try(self, now: Now) -> float:
-        """Monotonic second of the next try to get further, for people."""
-        if self._kept is None:
-            return max(self._budget.next_at(now, login=True), self._rest_try_at)
-        if not self.subscription.subscribed:
+        """Monotonic second of the next try to get further, for people; now while one is under way."""
+        if self._kept is not None and self.devices is not None and not self.subscription.subscribed:
             return self.subscription.try_at
-        return max(self._budget.next_at(now, login=False), self._rest_try_at)
+        if self._in_flight is not None:
+            return now.monotonic
+        at = max(self._budget.next_at(now, login=self._kept is None), self._rest_try_at)
+        return at if self._own_purpose(now) is not None else max(at, self._list_at)
 
     def polling(self, now: Now) -> bool:
         """No push to be had, but REST works."""
@@ -179,7 +184,7 @@ class CloudSession:
             return False
         if self.subscription.trouble in NO_WEBSOCKET:
             return True
-        return self.subscription.lost_since is not None and now.monotonic - self.subscription.lost_since > POLL_AFTER_S
+        return self.subscription.lost_since is not None and now.monotonic >= self.subscription.lost_since + POLL_AFTER_S
 
     def memo(self, now: Now) -> BudgetMemo:
         return self._budget.memo(now)
@@ -209,9 +214,9 @@ class CloudSession:
         if username != self._username or other_server:
             outcomes += self._forget_session()
         if (username, password) != (self._username, self._password) or other_server:
-            if self.login_refused is not None:
-                self.login_refused = None
-                outcomes.append(AlertOver("login_refused"))
+            if self._in_flight is not None and self._in_flight.purpose is Purpose.LOGIN:
+                self._in_flight = None  # its answer is about credentials that hold no longer
+            outcomes += self._login_no_longer_refused()
             self._budget.login_accepted(now)
         self._username, self._password = username, password
         if devices is None and self._configured is not None:
@@ -223,7 +228,8 @@ class CloudSession:
         """Nothing of the session with this account or server holds any longer."""
         closing = [outcome for one in self.subscription.drop() for outcome in self._link_outcome(one)]
         self._kept = self._listed = self._in_flight = self._repeat = self._doubtful = None
-        self._verify, self._refused_paths = False, set()
+        self._verify, self._proven, self._refused_paths = False, False, set()
+        self._list_at, self.list_refused = 0.0, False
         return [*closing, KeepToken(None)]
 
     def refused_devices(self, devices: frozenset[str]) -> None:
@@ -255,6 +261,9 @@ class CloudSession:
         if self._stopping:
             return float("inf")
         due = self.subscription.next_due(now, self._kept.token if self._kept else None, self._wanted_devices())
+        lost_since = self.subscription.lost_since
+        if self.rest_works and lost_since is not None and now.monotonic < lost_since + POLL_AFTER_S:
+            due = min(due, lost_since + POLL_AFTER_S)  # for the state to be told
         if self._in_flight is None and (purpose := self._own_purpose(now)) is not None:
             at = max(self._budget.next_at(now, login=purpose is Purpose.LOGIN), self._rest_try_at)
             due = min(due, at)
@@ -372,29 +381,41 @@ class CloudSession:
         self._in_flight = None
         outcome = replies.judge(event, now.utc_ms)
         if isinstance(outcome, replies.QuotaExceeded):
-            return self._quota(outcome, flight, now)
+            return self._rest_answers(now) + self._quota(outcome, flight, now)
+        login = None
+        if flight.purpose is Purpose.LOGIN and isinstance(event, Answer) and isinstance(outcome, replies.Ok):
+            login = replies.read_login(event, outcome)
+        if isinstance(login, replies.Transient):
+            outcome = login
         if isinstance(outcome, replies.Transient):
             return self._transient(outcome, flight, now)
-        self._rest_backoff.well(now.monotonic)
-        outcomes = self._rest_is_back()
+        outcomes = self._rest_answers(now) + self._quota_over()
+        if isinstance(login, replies.Login):
+            return outcomes + self._logged_in(login, now)
         if flight.purpose is Purpose.LOGIN:
-            return outcomes + self._logged_in(event, outcome, now)
+            return outcomes + self._login_refused(outcome.text, now)
         if isinstance(outcome, replies.AuthRefused):
-            return outcomes + self._token_refused(outcome, flight, now)
+            return outcomes + self._token_refused(outcome.text, flight, now)
+        if flight.purpose is Purpose.VERIFY and not isinstance(outcome, replies.Ok):
+            return outcomes + self._token_refused(outcome.text, flight, now)
         self._budget.succeeded(now)
-        if not self._proven:
-            self._proven = True
+        self._proven = True
+        outcomes += self._login_no_longer_refused()
         if flight.purpose is Purpose.VERIFY:
-            return outcomes + self._verified()
+            return outcomes + self._verified(now)
         if isinstance(outcome, replies.Refused):
-            return outcomes + self._path_refused(outcome.text, flight)
+            return outcomes + self._path_refused(outcome.text, flight, now)
         return outcomes + self._ok(outcome, flight)
 
-    def _rest_is_back(self) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        if self.rest_works is False:
-            outcomes.append(Note("rest_restored", "info"))
+    def _rest_answers(self, now: Now) -> list[Outcome]:
+        """The server answered, whatever it said: an outage is over."""
+        outcomes: list[Outcome] = [Note("rest_restored", "info")] if self.rest_works is False else []
+        self._rest_backoff.well(now.monotonic)
         self.rest_works, self.rest_trouble, self._rest_try_at = True, "", 0.0
+        return outcomes
+
+    def _quota_over(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         if self._quota_told:
             self._quota_told = False
             outcomes += [AlertOver("quota"), Note("quota_over", "info", public=True)]
@@ -402,7 +423,6 @@ class CloudSession:
 
     def _quota(self, outcome: replies.QuotaExceeded, flight: _InFlight, now: Now) -> list[Outcome]:
         self._budget.quota_hit(now, outcome.retry_after_s)
-        self.rest_works = True
         memo = self._budget.memo(now)
         pause_s = ((memo.quota_until_ms or now.utc_ms) - now.utc_ms) / 1000
         facts: dict[str, object] = {"pause_s": round(pause_s), "text": outcome.text}
@@ -426,40 +446,40 @@ class CloudSession:
         told = self.rest_works is False
         outcomes.append(Note("rest_failed", "debug" if told else "warning", facts))
         self.rest_works, self.rest_trouble = False, outcome.text
-        if flight.again:
-            self._repeat = flight
         return outcomes + self._not_now(flight, outcome.text)
 
     def _not_now(self, flight: _InFlight, text: str) -> list[Outcome]:
-        if flight.purpose is Purpose.LIST:
+        if flight.again:
+            self._repeat = flight  # that a login came before it must not be forgotten
+        elif flight.purpose is Purpose.LIST:
             self._list_at = 0.0
         if flight.wanted is None:
             return []
         return [WantFailed(flight.wanted, Failure.TRANSIENT, text)]
 
-    def _logged_in(self, event: Answer | NoAnswer, outcome: replies.Outcome, now: Now) -> list[Outcome]:
-        if not isinstance(outcome, replies.Ok):
-            return self._login_refused(outcome.text, now)
-        assert isinstance(event, Answer)  # an Ok is judged from an answer
-        login = replies.read_login(event, outcome)
-        if isinstance(login, replies.Transient):
-            self._rest_try_at = now.monotonic + self._rest_backoff.failed(now.monotonic)
-            self.rest_works, self.rest_trouble = False, login.text
-            return [Note("rest_failed", "warning", {"text": login.text})]
+    def _logged_in(self, login: replies.Login, now: Now) -> list[Outcome]:
         if not login.account.may_time:
             text = f"the account lacks the role {replies.ROLE}: enable the Timekeeper feature in ALGE-Results"
             return self._login_refused(text, now)
         self._budget.login_accepted(now)
         self.logins += 1
         self._kept = KeptToken(self._username, login.token, login.account.id, now.utc_ms)
-        self._proven = False
+        self._proven, self._obtained_at = False, now.monotonic
+        if self.login_refused is not None:
+            self._verify = True  # the trouble is over once the token is accepted too
         self.subscription.retry_now(now)
         facts = {"note": login.note} if login.note else {}
-        outcomes: list[Outcome] = [KeepToken(self._kept), KeepBudget(self._budget.memo(now))]
-        if self.login_refused is not None:
-            self.login_refused = None
-            outcomes.append(AlertOver("login_refused"))
-        return [*outcomes, Note("token_renewed", "info", facts, public=True)]
+        return [
+            KeepToken(self._kept),
+            KeepBudget(self._budget.memo(now)),
+            Note("token_renewed", "info", facts, public=True),
+        ]
+
+    def _login_no_longer_refused(self) -> list[Outcome]:
+        if self.login_refused is None:
+            return []
+        self.login_refused = None
+        return [AlertOver("login_refused")]
 
     def _login_refused(self, text: str, now: Now) -> list[Outcome]:
         self._budget.login_refused(now)
@@ -476,42 +496,50 @@ class CloudSession:
             AlertRaised("login_refused", words, {"username": self._username}),
         ]
 
-    def _token_refused(self, outcome: replies.AuthRefused, flight: _InFlight, now: Now) -> list[Outcome]:
+    def _token_refused(self, text: str, flight: _InFlight, now: Now) -> list[Outcome]:
         """The first refusal of a token is its end; the second in a row is no matter of age."""
         if flight.purpose is Purpose.VERIFY:
             self._verify = False
             doubtful, self._doubtful = self._doubtful, None
-            waiting = self._not_now(doubtful, outcome.text) if doubtful else []
-            if not self._proven and self._kept is not None and self.logins:
-                return waiting + self._login_refused(outcome.text, now)
-            return waiting + self._forget_token(outcome.text)
-        if flight.again or flight.call.path in self._refused_paths:
+            waiting = self._not_now(replace(doubtful, again=False), text) if doubtful else []
+            if not self._proven and self.logins:
+                return waiting + self._login_refused(text, now)
+            return waiting + self._forget_token(text)
+        if self._may_be_the_path(flight, now):
             self._verify, self._doubtful = True, flight  # is it the token, or this path alone?
             return []
-        if not self._proven and self.logins and self._kept is not None:
-            return [*self._login_refused(outcome.text, now), *self._not_now(flight, outcome.text)]
         self._repeat = replace(flight, again=True)
-        return self._forget_token(outcome.text)
+        return self._forget_token(text)
+
+    def _may_be_the_path(self, flight: _InFlight, now: Now) -> bool:
+        """A server that refuses calls of one kind must not cost a login for each of them."""
+        if flight.again or flight.call.path in self._refused_paths or (not self._proven and self.logins):
+            return True
+        return bool(self._refused_paths) and now.monotonic - self._obtained_at < TOKEN_YOUNG_S
 
     def _forget_token(self, text: str) -> list[Outcome]:
         self._kept = None
         return [KeepToken(None), Note("token_expired", "info", {"text": text})]
 
-    def _verified(self) -> list[Outcome]:
+    def _verified(self, now: Now) -> list[Outcome]:
         """The token is good: what was refused with it is refused for good, for this path alone."""
         self._verify = False
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is None:
             return []
         self._refused_paths.add(doubtful.call.path)
-        return self._path_refused("the MT1 server refuses this call, though it accepts the token", doubtful)
+        return self._path_refused("the MT1 server refuses this call, though it accepts the token", doubtful, now)
 
-    def _path_refused(self, text: str, flight: _InFlight) -> list[Outcome]:
+    def _path_refused(self, text: str, flight: _InFlight, now: Now) -> list[Outcome]:
         if flight.wanted is not None:
             return [WantFailed(flight.wanted, Failure.REFUSED, text)]
-        return [Note("device_list_refused", "warning", {"text": text})]
+        told, self.list_refused = self.list_refused, True
+        if self.devices is None:
+            self._list_at = now.monotonic + LIST_AGAIN_S
+        return [Note("device_list_refused", "debug" if told else "warning", {"text": text})]
 
     def _ok(self, outcome: replies.Ok, flight: _InFlight) -> list[Outcome]:
+        self._refused_paths.discard(flight.call.path)
         if flight.purpose is Purpose.LIST:
             return self._devices(outcome)
         wanted = flight.wanted
@@ -527,6 +555,7 @@ class CloudSession:
     def _devices(self, outcome: replies.Ok) -> list[Outcome]:
         found = replies.devices(outcome.data)
         outcomes: list[Outcome] = []
+        self.list_refused = False
         if self._configured is None:
             listed = tuple(device.id for device in found)
             if listed != self._listed:

@@ -29,7 +29,8 @@ def told(tree: ast.AST) -> Iterator[tuple[str, frozenset[str]]]:
         if isinstance(node.func, ast.Name) and node.func.id == "Note":
             event, level = (*node.args, None, None)[:2]
             named = {one.arg: one.value for one in node.keywords}
-            found = literals(named.get("event", event)), literals(named.get("level", level)) or frozenset({"info"})
+            level = named.get("level", level)
+            found = literals(named.get("event", event)), literals(level) if level else frozenset({"info"})
         elif name_of(node.func) in TELLERS and len(node.args) >= 2:
             found = literals(node.args[1]), literals(node.args[0])
         else:
@@ -88,6 +89,7 @@ self._log.note("error", "third_found", text="x")
 log.note(level, "fourth_found")
 parts.tell(Note(event="fifth_found", level="warning"))
 render("warning", "sixth_found", {}, 0)
+Note("seventh_found", level)
 other("info", "no_event")
 """
     assert dict(told(ast.parse(source))) == {
@@ -97,4 +99,5 @@ other("info", "no_event")
         "fourth_found": set(),
         "fifth_found": {"warning"},
         "sixth_found": {"warning"},
+        "seventh_found": set(),
     }
