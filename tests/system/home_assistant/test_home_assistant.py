@@ -127,6 +127,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         wait_for("the entities", site.ready, 60)
         wait_for("retained values", lambda: site.state(f"mt1bridge_{DEVICE}_C1_impulses") == "0")
         automations = site.translate((EXAMPLES / "automations.yaml").read_text())
+        automations = re.sub(r'for: "\d\d:\d\d:\d\d"', 'for: "00:00:01"', automations)  # what takes minutes
         (ha.config / "automations.yaml").write_text(automations)
         ha.call("call_service", domain="automation", service="reload")
         site.listen()
@@ -287,6 +288,37 @@ def test_corrections_and_rejected_impulses_can_be_enabled(site: Site) -> None:
     assert correction["event_type"] == "deleted"
     assert correction["previous"]["start_number"] == 50  # type: ignore[index]
     assert "raw" not in site.attributes(f"mt1bridge_{DEVICE}_C1_rejected")
+
+
+# --- notices --------------------------------------------------------------------------------------------------
+
+
+def notices(site: Site) -> dict[str, str]:
+    found = site.ha.call("persistent_notification/get")
+    return {notice["notification_id"]: notice["message"] for notice in found}
+
+
+def test_a_lost_link_is_notified_until_it_is_back(site: Site) -> None:
+    site.told.upstream("disconnected", ["dns"])
+    wait_for("the notice", lambda: "mt1_link" in notices(site))
+    assert notices(site)["mt1_link"].endswith("State: disconnected dns")
+    site.told.upstream("live")
+    wait_for("the notice to go", lambda: "mt1_link" not in notices(site))
+
+
+def test_a_stopped_bridge_is_notified(site: Site) -> None:
+    site.told.publish("bridge/state", "offline", retain=True)
+    wait_for("the notice", lambda: "does not run" in notices(site).get("mt1_link", ""))
+    site.told.publish("bridge/state", "online", retain=True)
+    wait_for("the notice to go", lambda: "mt1_link" not in notices(site))
+
+
+def test_a_missing_impulse_is_notified(site: Site) -> None:
+    site.told.tally("C0", 5, missing=2)
+    name = f"mt1_{site.entity(f'mt1bridge_{DEVICE}_C0_missing')}"
+    wait_for("the notice", lambda: name in notices(site))
+    assert notices(site)[name] == "Finish hut Start gate missing: 2 as of 2026-02-14T08:00:02.000Z."
+    site.told.tally("C0", 5)
 
 
 # --- restarts -----------------------------------------------------------------------------------------------

@@ -153,10 +153,20 @@ def test_an_mt1_that_is_taken_out_disappears_and_one_that_is_put_in_appears(hous
     house.wait(f"{OTHER}_subscribed", "on")
 
 
+def test_a_bridge_that_shall_not_be_shown_takes_everything_away(house: House) -> None:
+    settings = house.stage.bridge.settings
+    settings["home_assistant"] = {"enabled": False}
+    assert house.stage.bridge.stop() == 0
+    house.stage.bridge.start()
+    wait_for("everything to disappear", lambda: not house.entities(), 60)
+    devices = house.ha.call("config/device_registry/list")
+    assert [device["name"] for device in devices if ["mqtt", "mt1bridge_bridge"] in device["identifiers"]] == []
+
+
 def test_the_log_has_no_complaint_about_the_bridge(house: House) -> None:
     complaints = house.ha.complaints(re.compile(r"mt1|mqtt|template", re.IGNORECASE))
     if OLD:  # it empties the topic once more for each disabled entity of a device that it removes
-        complaints = [one for one in complaints if f"No device components to cleanup for mt1bridge_{OTHER}" not in one]
+        complaints = [one for one in complaints if "No device components to cleanup for mt1bridge_2" not in one]
     assert complaints == []
 
 
