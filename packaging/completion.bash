@@ -36,7 +36,7 @@ _mt1bridge() {
                 case ${COMP_WORDS[2]}:$COMP_CWORD in
                 *:2) words="list export verify --help" ;;
                 list:*) words="$chosen --json --last" ;;
-                export:*) words="$chosen --format --output" ;;
+                export:*) words="$chosen --json --format --output" ;;
                 verify:*) words="--help --config --directory --json" ;;
                 esac
                 ;;
