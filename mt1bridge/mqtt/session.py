@@ -28,6 +28,8 @@ from mt1bridge.runtime.backoff import Backoff, Pace
 LOOK_S = 0.5  # how long retained messages may take after the SUBACK
 LOOK_AGAIN_S = 60.0
 TAKEOVERS_PER_MIN = 3
+TAKEN_OVER_PAUSE_S = 30.0
+OURS_AGAIN_S = 60.0  # ready that long: nobody takes the session over any more
 PATIENT = {BrokerTrouble.REFUSED, BrokerTrouble.TLS, BrokerTrouble.TAKEN_OVER, BrokerTrouble.PROTOCOL_VERSION}
 
 
@@ -85,6 +87,8 @@ class BrokerSession:
         self._foreign = False
         self._outage_told = False
         self._takeovers: list[float] = []
+        self._contested = False  # told that another client takes over again and again
+        self._ready_at = 0.0
         self.reconnects = 0
         self.why = ""  # the last trouble, in words
         self.state = Broker.UNREACHABLE
@@ -103,6 +107,9 @@ class BrokerSession:
             return self._open()
         if self._phase is Phase.LOOKING and self._look_until is not None and now.monotonic >= self._look_until:
             return self._looked(now)
+        if self._phase is Phase.READY and self._contested and now.monotonic >= self._ready_at + OURS_AGAIN_S:
+            self._contested = False
+            return [AlertOver("other_instance")]
         return []
 
     def next_due(self) -> float:
@@ -111,6 +118,8 @@ class BrokerSession:
             return self._try_at
         if self._phase is Phase.LOOKING and self._look_until is not None:
             return self._look_until
+        if self._phase is Phase.READY and self._contested:
+            return self._ready_at + OURS_AGAIN_S
         return float("inf")
 
     def stop(self) -> list[Outcome]:
@@ -132,21 +141,15 @@ class BrokerSession:
         assert isinstance(event, Acknowledged)
         return []
 
-    def refused(self, reason: int, now: Now) -> list[Outcome]:
-        """A message was refused by its PUBACK: it is no delivery, so we begin anew, later."""
-        self.why = f"the broker refused a message (reason 0x{reason:02X})"
-        return self._drop(now, BrokerTrouble.REFUSED)
-
     # --- steps --------------------------------------------------------------------------------------
 
     def _open(self) -> list[Outcome]:
         self._connection += 1
         self._phase = Phase.CONNECTING
-        self._connected = None
+        self._connected = self._neighbour = self._neighbour_online = None
         place = self._place
         if self._alone:
             return [OpenBroker(self._connection, place.will, place.subscriptions, self._protocol)]
-        self._neighbour = self._neighbour_online = None
         return [OpenBroker(self._connection, None, (place.info_topic, place.state_topic), self._protocol)]
 
     def _on_connected(self, event: BrokerConnected, now: Now) -> list[Outcome]:
@@ -158,7 +161,7 @@ class BrokerSession:
 
     def _on_subscribed(self, event: Subscribed, now: Now) -> list[Outcome]:
         if self._alone:
-            return self._now_ready(event, now)
+            return self._give_way(now) if self._is_taken() else self._now_ready(event, now)
         self._phase = Phase.LOOKING
         self._look_until = now.monotonic + LOOK_S
         if self._seen_all():
@@ -166,27 +169,29 @@ class BrokerSession:
         return []
 
     def _on_arrived(self, event: Arrived, now: Now) -> list[Outcome]:
+        """What is retained was there before us; while we publish, a state that is not may be our own."""
+        just_now = self._phase is Phase.READY and not event.retained
         if event.topic == self._place.info_topic:
             self._neighbour = _instance_of(event.payload)
-        elif event.topic == self._place.state_topic:
+            self._neighbour_online = True if just_now else self._neighbour_online
+        elif event.topic == self._place.state_topic and not just_now:
             self._neighbour_online = event.payload == b"online"
         else:
             return []
         if self._phase is Phase.LOOKING and self._seen_all():
             return self._looked(now)
-        if self._phase is Phase.READY and self._is_foreign() and self._neighbour_online:
-            return self._give_way(now)
-        return []
+        return self._give_way(now) if self._phase is Phase.READY and self._is_taken() else []
 
     def _seen_all(self) -> bool:
         return self._neighbour is not None and self._neighbour_online is not None
 
-    def _is_foreign(self) -> bool:
-        return self._neighbour is not None and self._neighbour != self._place.instance
+    def _is_taken(self) -> bool:
+        """Whether another instance publishes here."""
+        return self._neighbour not in (None, self._place.instance) and bool(self._neighbour_online)
 
     def _looked(self, now: Now) -> list[Outcome]:
         self._look_until = None
-        if self._is_foreign() and self._neighbour_online:
+        if self._is_taken():
             return self._give_way(now)
         self._alone = True
         close: list[Outcome] = [CloseBroker(self._connection)]
@@ -216,6 +221,7 @@ class BrokerSession:
     def _now_ready(self, event: Subscribed, now: Now) -> list[Outcome]:
         assert self._connected is not None  # SUBACK comes after CONNACK
         self._phase, self.state, self.why = Phase.READY, Broker.CONNECTED, ""
+        self._ready_at = now.monotonic
         self._quick.well(now.monotonic)
         self._slow.well(now.monotonic)
         self.reconnects += 1
@@ -256,14 +262,15 @@ class BrokerSession:
 
     def _taken_over(self, now: Now, outcomes: list[Outcome]) -> float:
         """Two clients with one id throw each other out for ever: say so, and slow down."""
-        outcomes.append(Note("session_taken_over", "warning", {"text": self.why}, public=True))
+        told = self._contested
+        outcomes.append(Note("session_taken_over", "debug" if told else "warning", {"text": self.why}, public=not told))
         self._takeovers = [t for t in self._takeovers if now.monotonic - t < 60.0] + [now.monotonic]
-        if len(self._takeovers) < TAKEOVERS_PER_MIN:
+        if len(self._takeovers) < TAKEOVERS_PER_MIN and not self._contested:
             return 0.0
         text = "Another client connects with the same MQTT client id again and again: give each its own client_id."
         outcomes.append(AlertRaised("other_instance", text))
-        self._foreign = True
-        return 30.0
+        self._contested = True
+        return TAKEN_OVER_PAUSE_S
 
 
 def _instance_of(payload: bytes) -> str | None:
