@@ -4,6 +4,7 @@ from mt1bridge.bridge.parts import Parts
 from mt1bridge.model.broker import Acknowledged, BrokerConnected, Publication, Publish
 from mt1bridge.model.fact import Entry, Kind
 from mt1bridge.model.status import Note
+from mt1bridge.model.trigger import ChannelId
 from mt1bridge.mqtt import handover as handing
 from mt1bridge.mqtt.handover import InFlight
 from mt1bridge.topics.payloads import fact_publication, replay_publication
@@ -21,6 +22,7 @@ class Delivery:
         self.replays = Replays()
         self._sweeping = False
         self._scanned = False
+        self._refusing: set[ChannelId | str] = set()  # channels and topics of which the last message was refused
 
     # --- connection ---------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class Delivery:
     def _sweep(self) -> None:
         """Once everything retained was sent: empty what this instance retains no longer."""
         desk = self._parts.desk
-        if desk.board.next(self._parts.now.monotonic) is not None or desk.board.next_due() < float("inf"):
+        if desk.board.unsent(self._parts.now.monotonic):
             return
         self._sweeping = False
         for topic in desk.stale():
@@ -154,7 +156,9 @@ class Delivery:
             parts.desk.board.acknowledged(what.slot)
         if event.reason >= handing.REFUSED:
             self._refused(what, event.reason)
-        elif what.entry is not None:
+            return
+        self._refusing.discard(what.entry.fact.at if what.entry is not None else what.topic or "")
+        if what.entry is not None:
             self._delivered(what.entry)
         elif what.slot is not None and what.topic is not None and what.retained_empty:
             parts.journal.retain(what.topic, keep=False, now_ms=parts.now.utc_ms)
@@ -172,8 +176,11 @@ class Delivery:
         """A PUBACK with an error is no delivery: the channel waits and begins again with this fact."""
         parts = self._parts
         facts: dict[str, object] = {"reason": f"0x{reason:02X}"}
+        later = parts.now.monotonic + HOLD_S + HOLD_SPREAD_S * parts.random.random()
         if what.entry is None:
-            parts.tell(Note("publish_refused", "warning", {**facts, "topic": what.topic or ""}))
+            self._note_refused(what.topic or "", {**facts, "topic": what.topic or ""})
+            if what.slot is not None and reason != handing.TOO_LARGE:  # what is too large stays so until it changes
+                parts.desk.board.refused(what.slot, later)
             return
         facts["id"] = what.entry.fact.id
         if reason == handing.TOO_LARGE and parts.handover.too_large(what.entry):
@@ -181,5 +188,10 @@ class Delivery:
             parts.tell(Note("publish_given_up", "error", {**facts, "text": text}, public=True))
             self._delivered(what.entry)
             return
-        parts.tell(Note("publish_refused", "warning", facts))
-        parts.handover.hold_back(what.entry, parts.now.monotonic + HOLD_S + HOLD_SPREAD_S * parts.random.random())
+        self._note_refused(what.entry.fact.at, facts)
+        parts.handover.hold_back(what.entry, later)
+
+    def _note_refused(self, where: ChannelId | str, facts: dict[str, object]) -> None:
+        """One warning, until something goes through there."""
+        self._parts.tell(Note("publish_refused", "debug" if where in self._refusing else "warning", facts))
+        self._refusing.add(where)

@@ -58,6 +58,7 @@ class Handover:
         self._window = 0
         self._facts_in_a_row = 0
         self._too_large: dict[int, int] = {}
+        self._holds: dict[ChannelId, float] = {}  # refused channels; a broker may end the connection as well
         self._told: dict[ChannelId, int] = {}  # the last fact of a channel that was ever handed over
 
     # --- connection ---------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class Handover:
         self._connection = connection
         self._window = min(WINDOW, receive_maximum or WINDOW)
         self._in_flight.clear()
-        self._lanes = OrderedDict((at, _Lane(count)) for at, count in owed.items())
+        self._lanes = OrderedDict((at, _Lane(count, held_until=self._holds.get(at))) for at, count in owed.items())
 
     def closed(self) -> None:
         """What was in flight counts as not delivered; events, being news of the moment, are not kept."""
@@ -123,6 +124,7 @@ class Handover:
                     continue
                 lane.held_until, lane.after = None, 0
                 lane.ready.clear()
+                self._holds.pop(at, None)
             if lane.ready or lane.owed > lane.in_flight:
                 return at, lane.after
         return None
@@ -133,10 +135,13 @@ class Handover:
         return min(held, default=float("inf"))
 
     def hold_back(self, entry: Entry, until: float) -> None:
-        """The broker refused this fact: its channel waits, then begins again with it."""
+        """The broker refused this fact: its channel waits, whatever becomes of the connection, and begins again with it.
+
+        mosquitto 2.0.11 ends the connection after a PUBACK that refuses.
+        """
         lane = self._lanes.setdefault(entry.fact.at, _Lane(0))
         lane.owed += 1  # its acknowledgement was counted, and was none
-        lane.held_until = max(until, lane.held_until or until)
+        lane.held_until = self._holds[entry.fact.at] = max(until, lane.held_until or until)
         lane.ready.clear()
 
     def next_ready(self, at: ChannelId) -> Entry | None:

@@ -19,6 +19,7 @@ class _Slot:
     dirty: bool = True
     in_flight: int = 0
     sent_at: float = float("-inf")
+    not_before: float = float("-inf")  # the broker refused it: not even on another connection
 
 
 class Board:
@@ -61,7 +62,7 @@ class Board:
         """The key of the slot that may go now, or None."""
         for key in self._dirty:
             slot = self._slots[key]
-            if not slot.in_flight and now >= slot.sent_at + slot.gap_s:  # as in next_due, to the last bit
+            if not slot.in_flight and now >= _free_at(slot):
                 return key
         return None
 
@@ -69,9 +70,13 @@ class Board:
         """Whether anything is still to be sent or acknowledged."""
         return bool(self._dirty) or any(slot.in_flight for slot in self._slots.values())
 
+    def unsent(self, now: float) -> bool:
+        """Whether something is still to be sent, but for what the broker refuses."""
+        return any(now >= self._slots[key].not_before for key in self._dirty)
+
     def next_due(self) -> float:
         """Monotonic second when a waiting slot may go; infinity if none waits for time."""
-        waiting = [s.sent_at + s.gap_s for s in (self._slots[key] for key in self._dirty) if not s.in_flight]
+        waiting = [_free_at(s) for s in (self._slots[key] for key in self._dirty) if not s.in_flight]
         return min(waiting, default=float("inf"))
 
     def take(self, key: str, now: float) -> list[Publication]:
@@ -86,3 +91,13 @@ class Board:
         slot = self._slots.get(key)
         if slot is not None and slot.in_flight:
             slot.in_flight -= 1
+
+    def refused(self, key: str, until: float) -> None:
+        """The broker refused it: it is tried again, but not before then. Call after `acknowledged`."""
+        if key in self._slots:
+            self._slots[key].not_before = until
+            self.touch(key)
+
+
+def _free_at(slot: _Slot) -> float:
+    return max(slot.sent_at + slot.gap_s, slot.not_before)
