@@ -73,7 +73,7 @@ class Tale:
             self._print_json({name: getattr(told, name) for name in Sum.__slots__})
         else:
             print(
-                f"\n{told.stored} triggers stored by the simulated MT1 server, {told.delivered} delivered, missing "
+                f"\nTriggers: {told.stored} stored by the simulated MT1 server, {told.delivered} delivered, missing "
                 f"{told.missing}; among the messages {told.late} late, {told.rejected} rejected, "
                 f"{told.corrected} corrected.",
                 flush=True,
