@@ -1,9 +1,9 @@
 """Simulator, mosquitto and bridge as processes, a proxy before each server, and a witness of all that is delivered.
 
-    with Scene(tmp_path) as scene:
-        scene.start()
-        with scene.load(500, 50) as load: ...
-        scene.whole()      # nothing lost, nothing wrong, or an AssertionError that says what
+with Scene(tmp_path) as scene:
+    scene.start()
+    with scene.load(500, 50) as load: ...
+    scene.whole()      # nothing lost, nothing wrong, or an AssertionError that says what
 """
 
 import contextlib
@@ -115,6 +115,17 @@ class Scene:
         self.broker.kill()
         self.mqtt.stall(up=False, down=False)
 
+    def calm(self) -> None:
+        """No fault is left, nothing of the last one is remembered: the bridge begins anew, hours later."""
+        self.simulator.clear_faults()
+        self.simulator.behave_by_default()
+        self.simulator.exhaust_quota(seconds=0)
+        self.cloud.clear()
+        self.mqtt.clear()
+        self.bridge.kill()
+        self.let_pass(7200)
+        self.start()
+
     def broker_back(self) -> None:
         """Start the broker, and let the bridge to it once the witness is there: what it acknowledges is seen."""
         connects = self.witness.connects
@@ -173,6 +184,8 @@ class Scene:
     def let_pass(self, seconds: float) -> None:
         """While it does not run: as if it had not run for so long. Times of the kept budget move into the past."""
         file = self.state_directory / "budget.json"
+        if not file.exists():
+            return
         kept = {k: v - int(seconds * 1000) if k.endswith("_ms") and v else v for k, v in self.kept_budget().items()}
         file.write_text(json.dumps(kept))
 
@@ -233,6 +246,16 @@ class Scene:
         assert not re.search(rf"(?<!\w){PASSWORD}(?!\w)", log)
         with contextlib.suppress(OSError, ValueError):
             assert json.loads((self.state_directory / "token.json").read_text())["token"] not in log
+
+    def calls(self, since: int = 0) -> list[dict[str, Any]]:
+        """REST calls that the simulator was asked, from a number on."""
+        found = self.simulator.requests(since=since)
+        return [one for one in found if one["kind"] not in ("info", "websocket", "websocket_raw")]
+
+    def next_call(self) -> int:
+        """The number that the next request will have."""
+        numbers = [one["number"] for one in self.simulator.requests()]
+        return max(numbers, default=0) + 1
 
     def logins(self) -> int:
         return int(self.simulator.counters().get("logins", 0))

@@ -113,9 +113,9 @@ class Books:
                 told = self.newest.get(name)
                 if told is None:
                     difference.lost.append(name)
-                elif told["in_effect"] is not None and bool(told["in_effect"]) != one["in_effect"]:
-                    difference.wrong.append(name)
-                elif one["in_effect"] and told["start_number"] != one["number"]:
+                    continue
+                same = told["in_effect"] in (None, one["in_effect"])  # a rejected one does not say
+                if not same or (one["in_effect"] and told["start_number"] != one["number"]):
                     difference.wrong.append(name)
         difference.ghosts = [name for name in self.newest if name not in there]
         return difference
