@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mt1bridge.model.fact import Fact, Kind, Previous, Source
 from mt1bridge.model.known import Known
@@ -62,7 +63,7 @@ class Corrections:
         after = replace(
             before,
             starts=_one_more(before.starts, number) if again else before.starts,
-            cleared=_without(_with(before.cleared, before.reading) if renumbered else before.cleared, number),
+            cleared=_without(_with(before.cleared, _number_of(before)) if renumbered else before.cleared, number),
             clear_due=renumbered,
             changed_ms=received_ms,
         )
@@ -70,23 +71,19 @@ class Corrections:
 
     def _pushed_end(self, seen: Sighting, before: Known, received_ms: int) -> Verdict:
         number = seen.reading.start_number
-        event_type = "deleted" if seen.change is Change.DELETE else "cleared"
+        deleted = seen.change is Change.DELETE
+        event_type = "deleted" if deleted else "cleared"
+        after = replace(before, clear_due=False, changed_ms=received_ms, deleted=before.deleted or deleted)
         if before.reading is None:
-            starts = before.starts if number is None else _one_more(before.starts, number)  # there must have been one
-            after = replace(
-                before, starts=starts, cleared=(*before.cleared, number), changed_ms=received_ms, ends=before.ends + 1
-            )
+            after = replace(after, **_ended(before, number))
             return self._now_gone(before, after, seen.reading, event_type, Source.PUSH, received_ms)
-        if not before.in_effect:
-            return Verdict()
-        in_effect = before.reading.start_number
-        ends = before.ends + 1
-        if before.clear_due and (number is None or number != in_effect):
-            return Verdict(known=replace(before, clear_due=False, ends=ends))
-        if number is not None and number != in_effect:
-            return Verdict()
-        cleared = _with(before.cleared, before.reading)
-        after = replace(before, cleared=cleared, clear_due=False, changed_ms=received_ms, ends=ends)
+        in_effect = before.reading.start_number if before.in_effect else None
+        if number is None and (before.clear_due or not before.in_effect):
+            return Verdict(known=replace(before, clear_due=False) if before.clear_due else None)
+        if not before.in_effect or (number is not None and number != in_effect):
+            after = replace(after, changed_ms=before.changed_ms, **_ended(before, number))
+            return Verdict(known=after if after != before else None)
+        after = replace(after, **_ended(before, in_effect))
         return self._now_gone(before, after, before.reading, event_type, Source.PUSH, received_ms)
 
     # --- history ------------------------------------------------------------------------------------
@@ -107,13 +104,14 @@ class Corrections:
             rows=digest,
             row_count=len(rows),
             starts=tuple(sorted(_at_least(seen_before, starts).items(), key=repr)) if rows else (),
-            ends=before.ends if rows else 0,
+            deleted=before.deleted and bool(rows),
         )
         if not rows:
             if not before.in_effect or before.reading is None:
                 return Verdict(known=after)
             return self._now_gone(before, after, before.reading, "deleted", Source.HISTORY, received_ms)
-        accounted = sum(row.change is Change.CLEAR for row in rows) >= before.ends
+        clears_listed = any(row.change is Change.CLEAR for row in rows)
+        accounted = not before.deleted and (clears_listed or not before.cleared)
         chosen = _choose(_remaining(rows), before, starts, seen_before, accounted)
         if chosen is None:
             return self._history_says_gone(rows, before, after, received_ms)
@@ -205,9 +203,18 @@ def _one_more(starts: tuple[tuple[int | None, int], ...], number: int | None) ->
     return tuple(sorted(counts.items(), key=repr))
 
 
-def _with(cleared: tuple[int | None, ...], reading: Reading | None) -> tuple[int | None, ...]:
-    number = reading.start_number if reading is not None else None
-    return (*_without(cleared, number), number)
+def _ended(before: Known, number: int | None) -> dict[str, Any]:
+    """What push has said by a clear or deletion of this number: it is gone, and it was there."""
+    starts = before.starts if dict(before.starts).get(number) else _one_more(before.starts, number)
+    return {"starts": starts, "cleared": _with(before.cleared, number)}
+
+
+def _number_of(known: Known) -> int | None:
+    return known.reading.start_number if known.reading is not None else None
+
+
+def _with(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | None, ...]:
+    return cleared if number in cleared else (*cleared, number)
 
 
 def _without(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | None, ...]:
@@ -242,14 +249,15 @@ def _choose(
 
     A number listed more often than it was ever seen is news. A number that push cleared and that is not listed more
     often is stale: history that still lists what a push cleared or deleted does not restore it. Where history lists
-    as many clears as push brought (accounted), nothing is stale. Otherwise what is known stays, if it is still
-    listed; what is listed as older than it is no news.
+    the clears too (accounted), nothing is stale. Otherwise what is known stays, if it is still listed; what is listed
+    as older than it is no news.
     """
     news = [row for row in remaining if starts[row.start_number] > seen_before[row.start_number]]
-    if before.in_effect and before.reading is not None and before.reading in remaining:
-        newer = remaining[: remaining.index(before.reading)]
-        if not any(row in news and row.start_number != before.reading.start_number for row in newer):
-            return before.reading
+    numbers = [row.start_number for row in remaining]
+    if before.in_effect and _number_of(before) in numbers:
+        same = numbers.index(_number_of(before))
+        if not any(row in news for row in remaining[:same]):
+            return remaining[same]
     if news:
         return news[0]
     fresh = [row for row in remaining if accounted or row.start_number not in before.cleared]

@@ -87,8 +87,8 @@ def memory_of(known: Known) -> str | None:
         memory["n"] = known.row_count
     if known.changed_ms:
         memory["m"] = known.changed_ms
-    if known.ends:
-        memory["e"] = known.ends
+    if known.deleted:
+        memory["x"] = 1
     return _dumps(memory) if memory else None
 
 
@@ -110,7 +110,7 @@ def known_from_row(
         rows=kept.get("r", ""),
         row_count=kept.get("n", 0),
         changed_ms=kept.get("m", 0),
-        ends=kept.get("e", 0),
+        deleted=bool(kept.get("x", 0)),
     )
 
 

@@ -15,7 +15,7 @@ class Known:
     starts: (number, how many StartNumberTriggers with it were seen).
     cleared: numbers that push cleared, deleted or replaced, and that nothing has brought back since.
     clear_due: renumbered by push before the ClearTrigger of the old number came (MT1-API, U17).
-    ends: how many clears and deletions push brought that were no repeats.
+    deleted: push brought a deletion, which history does not list.
     rows: digest of the history rows that were last compared, "" if never; row_count: how many they were.
     changed_ms: UTC ms when push last changed it; 0 if only history did.
     """
@@ -31,7 +31,7 @@ class Known:
     rows: str = ""
     row_count: int = 0
     changed_ms: int = 0
-    ends: int = 0
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
