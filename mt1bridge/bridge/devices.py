@@ -60,6 +60,7 @@ class Devices:
             memory = kept.get(at) or plan.new_memory(at, self._cut_ms(), named)
             if at not in kept:
                 parts.journal.remember(memory, parts.now.utc_ms)
+                parts.journal.sync()  # when it became ours must not be forgotten
             memories.append(memory)
         return memories
 

@@ -24,7 +24,7 @@ FILE = "journal.db"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """How opening went. fresh: there was no journal. set_aside: the name that a corrupt file got.
+    """How opening went. fresh: there was no journal, or none that can be read. set_aside: the name that a corrupt file got.
     trouble: why the disk is not used, if it is not."""
 
     fresh: bool
@@ -57,6 +57,7 @@ class Journal:
         self._batch: list[Callable[[Store], None]] = []
         self._acknowledged: list[Entry] = []  # of the disk's facts, while it takes nothing
         self._unmarked: set[int] = set()
+        self._sync = False  # the next commit is to survive a power cut
         self.journal = ""
         self.opened_ms = 0
         self.trouble: str | None = None
@@ -76,6 +77,7 @@ class Journal:
                 self._disk = self._checked()
             self._continue_or_begin(self._disk, now_ms)
         except (sqlite3.Error, OSError) as error:
+            fresh = fresh or self._disk is None
             self._disk_failed(error, now_ms)
         return Opened(fresh, set_aside, self.trouble)
 
@@ -173,6 +175,9 @@ class Journal:
         self._do(lambda store: store.set_device_offset(device, offset_ms), now_ms)
 
     def retain(self, topic: str, keep: bool, now_ms: int) -> None:
+        """Note that a topic is retained from now on, or no more. The former survives a power cut: nobody else knows."""
+        if keep:
+            self.sync()
         self._do(lambda store: store.retain(topic, keep), now_ms)
 
     def acknowledged(self, entry: Entry, now_ms: int) -> None:
@@ -185,6 +190,10 @@ class Journal:
                 self._acknowledged.append(entry)
 
         self._do(write, now_ms)
+
+    def sync(self) -> None:
+        """The next commit, and all before it, is to survive a power cut."""
+        self._sync = True
 
     def told_late(self, entry: Entry, late: bool, now_ms: int) -> None:
         self._do(lambda store: store.told_late(entry, late), now_ms)
@@ -201,9 +210,20 @@ class Journal:
         self._batch.clear()
         if self._memory is None:
             try:
+                if self._sync:
+                    self._sync_disk(now_ms)
                 self._checkpoints.look()
             except sqlite3.Error as error:
                 self._disk_failed(error, now_ms)
+
+    def _sync_disk(self, now_ms: int) -> None:
+        """One commit with fsync makes all before it durable."""
+        store, self._sync = self.store, False
+        store.db.execute("PRAGMA synchronous = FULL")
+        store.begin()
+        store.set_meta("synced_ms", str(now_ms))
+        store.commit()
+        store.db.execute("PRAGMA synchronous = NORMAL")
 
     # --- trouble with the disk ----------------------------------------------------------------------
 
@@ -237,10 +257,12 @@ class Journal:
             return True
         self.commit(now_ms)
         try:
-            disk = self._disk or self._checked()
+            unread, disk = self._disk is None, self._disk or self._checked()
             self._disk = disk
             disk.begin()
             merge.give(self._memory, disk, self._acknowledged)
+            if unread:
+                disk.recount()
             last = disk.last_epoch()
             epoch = (max(self._epoch, last[0] if last else 0) + 1, self._new_id(), now_ms)
             disk.open_epoch(*epoch, "disk takes it again")

@@ -12,6 +12,7 @@ _GIVE_TRIGGER = (
     "INSERT INTO trigger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reading = excluded.reading,"
     " in_effect = excluded.in_effect, revision = excluded.revision, usable = excluded.usable, memory = excluded.memory,"
     " first = coalesce(excluded.first, first), rank = coalesce(excluded.rank, rank)"
+    " WHERE excluded.revision > 0 OR trigger.revision = 0"
 )
 _GIVE_FACT = "INSERT INTO fact VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body"
 

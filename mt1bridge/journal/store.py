@@ -231,6 +231,21 @@ class Store:
                 (published, in_effect, entry.fact.at.device, entry.fact.at.channel),
             )
 
+    def recount(self) -> None:
+        """Count anew what `tally` tells: all that ever was usable, but for what the broker has not acknowledged."""
+        self.db.execute(
+            "UPDATE channel SET (published, in_effect) = (SELECT count(*), coalesce(sum(in_effect), 0) FROM trigger"
+            " WHERE trigger.device = channel.device AND trigger.channel = channel.channel AND usable = 1)"
+        )
+        for at, _, _ in self.owing_channels():
+            for entry in self.owed(at, 0, -1):
+                published, in_effect = _counts(entry.fact)
+                self.db.execute(
+                    "UPDATE channel SET published = published - ?, in_effect = in_effect - ?"
+                    " WHERE device = ? AND channel = ?",
+                    (published, in_effect, at.device, at.channel),
+                )
+
     def told_late(self, entry: Entry, late: bool) -> None:
         """An impulse was told otherwise than it looked when we learned of it: `last` says what was told."""
         body = codec.fact_to_text(replace(entry.fact, late_at_birth=late))

@@ -29,6 +29,8 @@ from mt1bridge.topics.payloads import (
 
 HEALTH_EXPIRY_S = 180
 GAP_S = {"recent": 0.2, "tally": 1.0, "health": 1.0, "last": 0.05}
+# Raised, maybe, while the disk took nothing, so that the journal cannot say it.
+FIXED_ALERTS = ("disk_space", "journal", "login_refused", "other_instance", "quota")
 FIRST = ("state", "upstream", "info")
 
 
@@ -301,7 +303,7 @@ class Desk:
 
     def stale(self) -> list[str]:
         """Topics that this instance once retained and no longer does."""
-        return sorted(self._books.retained() - self.told)
+        return sorted((self._books.retained() | {self._names.alert(name) for name in FIXED_ALERTS}) - self.told)
 
 
 def _state(names: Names, word: bytes) -> Publication:
