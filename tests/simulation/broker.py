@@ -55,9 +55,7 @@ class _Connection:
 class Broker:
     """wrote: called with each delivery."""
 
-    def __init__(
-        self, timeline: Timeline, manners: Manners, random: Random, wrote: Callable[[Delivery], None]
-    ) -> None:
+    def __init__(self, timeline: Timeline, manners: Manners, random: Random, wrote: Callable[[Delivery], None]) -> None:
         self._timeline = timeline
         self._manners = manners
         self._random = random
@@ -152,9 +150,7 @@ class Broker:
         if breaks == "lost":
             self._end(connection, BrokerTrouble.LOST)
             return
-        delivery = Delivery(
-            self._timeline.now, connection.process, order.connection, order.message, handed_at
-        )
+        delivery = Delivery(self._timeline.now, connection.process, order.connection, order.message, handed_at)
         self._keep(order.message)
         self._wrote(delivery)
         if breaks == "delivered":

@@ -76,10 +76,12 @@ class Machine:
             raise sqlite3.OperationalError("disk I/O error in the simulation")
         return FailingStore(path, self)
 
-    def committed(self) -> None:
+    def committed(self, durable: bool) -> None:
         """A commit reached the files. It is on the disk for sure only after the next fsync."""
         self.commits += 1
-        if self.keeps_snapshots:
+        if durable:
+            self.synced()
+        elif self.keeps_snapshots:
             self._snapshots.append((self.commits, self._copy()))
 
     def synced(self) -> None:
@@ -138,7 +140,8 @@ class FailingStore(Store):
         if self.db.in_transaction:
             self._fail("commit")
             super().commit()
-            self._machine.committed()
+            durable = self.db.execute("PRAGMA synchronous").fetchone()[0] >= 2
+            self._machine.committed(durable)
 
     def _fail(self, where: str) -> None:
         if self._machine.disk_fails == where:

@@ -80,13 +80,14 @@ def make(seed: int) -> Plan:
 
 def _manners(random: Random) -> Manners:
     one_of = random.choice
+    clears = one_of(("listed", "listed", "remove", "hidden"))
     return Manners(
         devices=one_of((1, 1, 2)),
         interval_s=one_of((30, 60, 120)),
         full_interval_s=one_of((180, 300, 600)),
         calls_per_minute=one_of((20, 60, 60)),
-        clears=one_of(("listed", "listed", "remove", "hidden")),
-        clear_number=random.random() < 0.8,
+        clears=clears,
+        clear_number=clears != "listed" or random.random() < 0.8,
         deletes=one_of(("remove", "remove", "keep")),
         page_cap=one_of((10_000, 10_000, 10_000, 3, 7)),
         inclusive=random.random() < 0.7,

@@ -230,5 +230,3 @@ class Process:
         self.around.machine.point()
         if self.around.machine.disk_fails is None:
             self.around.machine.files[name] = content
-
-

@@ -34,6 +34,7 @@ class Server:
         self.quota: str | None = None
         self.refused: set[str] = set()
         self.logins: list[float] = []
+        self.first_read: dict[tuple[str, int], float] = {}
 
     @property
     def devices(self) -> list[str]:
@@ -124,7 +125,11 @@ class Server:
         if device in self.refused or device not in self.devices:
             return 200, envelope(-2011, [])
         if parts[-1] == "count":
-            return 200, envelope(0, [{"value": len(self.rows(device, channel))}])
+            number = len(self.rows(device, channel))
+            if not number:
+                self.first_read.setdefault((device, channel), self._timeline.now)
+            return 200, envelope(0, [{"value": number}])
+        self.first_read.setdefault((device, channel), self._timeline.now)
         return 200, envelope(0, [dto(device, channel, row) for row in self._page(device, channel, order.query)])
 
     def _page(self, device: str, channel: int, query: Any) -> list[Row]:
@@ -134,5 +139,3 @@ class Server:
         rows = [row for row in self.rows(device, channel) if low <= row.timestamp // 10_000 <= high]
         offset, limit = int(query["offset"]), min(int(query["limit"]), self._manners.page_cap)
         return rows[offset : offset + limit]
-
-

@@ -49,13 +49,15 @@ class Step:
 
 @dataclass(slots=True)
 class Identity:
-    """device, channel and timestamp. old: it was there before the first start. steps: its life."""
+    """device, channel and timestamp. old: it was there before the first start, or is no start. steps: its life."""
 
     device: str
     channel: int
     timestamp: int
     old: bool = False
     steps: list[Step] = field(default_factory=list)
+    shown_at: float = 0.0  # true seconds
+    live: list[Row] = field(default_factory=list)  # starts that nothing has cancelled
 
     @property
     def id(self) -> str:
@@ -119,11 +121,13 @@ class Truth:
     def start(self, one: Identity, row: Row) -> tuple[dict[str, Any], PushMark]:
         row = replace(row, arrival=self._next())
         rows = (*one.rows, row) if one.steps else (row,)
+        one.live.append(row)
         return self._step(one, State(True, row), rows, "ENTITY_ADD", row)
 
-    def clear(self, one: Identity, number: int | None, still: State | None = None) -> tuple[dict[str, Any], PushMark]:
-        """still: the state that remains, where a new number came before the clear of the old one."""
-        state = still or replace(one.state, in_effect=False)
+    def clear(self, one: Identity, number: int | None) -> tuple[dict[str, Any], PushMark]:
+        """The oldest start with that number is cancelled."""
+        one.live = list(_without_oldest(tuple(one.live), number))
+        state = State(True, one.live[-1]) if one.live else replace(one.state, in_effect=False)
         row = Row(one.timestamp, CLEAR, number if self._clear_number else None, arrival=self._next())
         rows = one.rows
         if self._clears == "listed":
@@ -134,12 +138,14 @@ class Truth:
 
     def delete(self, one: Identity) -> tuple[dict[str, Any], PushMark]:
         rows = () if self._deletes == "remove" else one.rows
+        one.live = []
         return self._step(one, replace(one.state, in_effect=False), rows, "ENTITY_DELETE", one.state.row)
 
     def edit(self, one: Identity, change: Callable[[Row], Row]) -> tuple[dict[str, Any], PushMark]:
         before = one.state.row
         after = change(before)
         rows = tuple(after if row == before else row for row in one.rows)
+        one.live = [after if row == before else row for row in one.live]
         return self._step(one, State(True, after), rows, "ENTITY_UPDATE", after)
 
     def _step(

@@ -64,7 +64,7 @@ class Witness:
         self._logins: list[float] = []
         self.quota_until = 0.0  # true seconds
         self.was_in_quota = False
-        self.event_types: dict[str, set[str]] = {}
+        self.lives: set[str] = set()
         self.notes: list[tuple[float, Note]] = []
 
     def next_journal(self) -> int:
@@ -209,7 +209,9 @@ class Witness:
     def _consume(self, kind: str, body: dict[str, Any], first: bool) -> None:
         id, journal = body["id"], body["journal"]
         if kind == "trigger":
-            self.event_types.setdefault(id, set()).add(body["event_type"])
+            young_ms = 1000 * (LIVE_WITHIN_S + TOLERANCE_S + abs(self._manners.device_ahead_s))
+            if body["delay_ms"] < young_ms:  # live when we learned of it, as far as can be seen from outside
+                self.lives.add(id)
             journals = self.trigger_journals.setdefault(id, [])
             if first and journal in journals:
                 raise Breach("impulse", f"{id} twice on `trigger` within {journal}")

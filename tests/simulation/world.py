@@ -177,6 +177,7 @@ class World:
         """Let the server push it, and show it in history soon."""
         body, mark = push
         rows = one.rows
+        one.shown_at = one.shown_at or self.timeline.now + self.manners.lag_s
         self.timeline.after(self.manners.lag_s, lambda: self.server.show(one.device, one.channel, one.id, rows))
         if fate == "lost":
             return
@@ -215,10 +216,20 @@ class World:
         one = self.truth.newest(device, args["pick"])
         return one if one is not None and one.steps else None
 
+    @property
+    def _clears_tell_all(self) -> bool:
+        return self.manners.clears == "listed" and self.manners.clear_number
+
+    def _clear_fate(self, fate: str, number: int | None) -> str:
+        """Two clears that name no number are two clears, unless history tells."""
+        nameless = number is None or not self.manners.clear_number
+        return "ok" if fate == "twice" and nameless and self.manners.clears != "listed" else fate
+
     def _clear(self, random: Random, args: dict[str, Any]) -> None:
         one = self._picked(args)
-        if one is not None and one.state.in_effect:
-            self._tell(one, self.truth.clear(one, one.state.row.number), args["fate"], random)
+        if one is not None and one.state.in_effect and (len(one.live) == 1 or self._clears_tell_all):
+            number = one.state.row.number
+            self._tell(one, self.truth.clear(one, number), self._clear_fate(args["fate"], number), random)
 
     def _delete(self, random: Random, args: dict[str, Any]) -> None:
         one = self._picked(args)
@@ -234,7 +245,8 @@ class World:
     def _twin(self, random: Random, args: dict[str, Any]) -> None:
         """Another start with the same timestamp and channel (U20)."""
         one = self._picked(args)
-        if one is not None and one.state.in_effect and args["number"] != one.state.row.number:
+        numbers = {args["number"], *(row.number for row in one.live)} if one is not None else {None}
+        if one is not None and one.state.in_effect and None not in numbers and len(numbers) > len(one.live):
             row = replace(one.state.row, number=args["number"])
             self._tell(one, self.truth.start(one, row), args["fate"], random)
 
@@ -254,17 +266,22 @@ class World:
     def _renumber(self, random: Random, args: dict[str, Any]) -> None:
         """Two messages: the clear of the old number and the start with the new one (U17)."""
         one = self._picked(args)
-        if one is None or not one.state.in_effect or one.state.row.number == args["number"]:
+        if one is None or not one.state.in_effect or args["number"] in [row.number for row in one.live]:
+            return
+        if len(one.live) > 1 and not self._clears_tell_all:
             return
         old = one.state.row
         new = replace(old, number=args["number"])
         gap = args["gap"]
-        if args["order"] == "clear_first":
-            self._tell(one, self.truth.clear(one, old.number), args["fate"], random)
+        nameless = old.number is None and self.manners.clears != "listed"
+        if args["order"] == "clear_first" or nameless:
+            fate = self._clear_fate(args["fate"], old.number)
+            self._tell(one, self.truth.clear(one, old.number), fate, random)
             self._later(one, lambda: self.truth.start(one, new), args["fate2"], random, gap)
             return
         self._tell(one, self.truth.start(one, new), args["fate"], random)
-        self._later(one, lambda: self.truth.clear(one, old.number, one.state), args["fate2"], random, gap)
+        fate = self._clear_fate(args["fate2"], old.number)
+        self._later(one, lambda: self.truth.clear(one, old.number), fate, random, gap)
 
     def _late_upload(self, random: Random, args: dict[str, Any]) -> None:
         """A device comes back to the network with what it has stored."""
