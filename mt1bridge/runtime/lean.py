@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-from mt1bridge.runtime.modules import import_without
+from mt1bridge.runtime.modules import import_without, let_go
 
 
 class _OnUse(ModuleType):
@@ -37,4 +37,6 @@ with put_off("asyncio"):
     import_without("structlog", ("rich", "better_exceptions", "colorama", "twisted"))
 import structlog  # noqa: E402 - what it would bring along had to be left out first
 
-BoundLoggerBase = structlog.BoundLoggerBase
+BoundLoggerBase = structlog.BoundLoggerBase  # all that we use
+del structlog
+let_go("structlog")  # 0.7 MB, for the imports that follow

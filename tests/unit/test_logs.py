@@ -522,7 +522,7 @@ from mt1bridge.runtime.clock import SystemClock
 log = mt1bridge.runtime.logs.configure("info", "json", io.StringIO(), SystemClock())
 logging.getLogger("somelib").warning("x")
 log.note("info", "it_went_on")
-executed = ["asyncio" in sys.modules]
+executed = [name for name in ("asyncio", "rich", "structlog") if name in sys.modules]
 import structlog
 async def said():
     wrapper = structlog.make_filtering_bound_logger(0)
@@ -530,10 +530,10 @@ async def said():
     return True
 import asyncio
 executed += [asyncio.run(said()), "asyncio.events" in sys.modules]
-print(json.dumps(executed), sys.modules.get("rich"))
+print(json.dumps(executed))
 """
 
 
 def test_logging_does_not_cost_what_structlog_imports_and_nobody_uses() -> None:
     done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "[false, true, true] None\n"
+    assert done.stdout == "[true, true]\n"
