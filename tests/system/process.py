@@ -40,7 +40,8 @@ class Process:
         self.environment: dict[str, str] = {}
 
     def start(self) -> None:
-        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("MT1BRIDGE_")}
+        surroundings = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
+        surroundings = {name: value for name, value in surroundings.items() if not name.startswith("MT1BRIDGE_")}
         surroundings |= {"PYTHONWARNINGS": "error::ResourceWarning", **self.environment}
         with self._file.open("ab") as log:
             self._process = subprocess.Popen(
