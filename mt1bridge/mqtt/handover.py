@@ -35,14 +35,16 @@ class InFlight:
 
 @dataclass(slots=True)
 class _Lane:
-    """One channel's facts. after: the last one read from the journal on this connection.
+    """One channel's facts. after: the last one read from the journal on this connection; more: it may hold more.
 
+    owed is for people: what goes when depends on the journal alone, so a wrong count never stalls or repeats anything.
     held_until: the broker refused one of them; from then on, and once nothing of the channel is in flight, all that
     is owed is read and handed over again, so that the order holds.
     """
 
     owed: int
     after: int = 0
+    more: bool = True
     ready: deque[Entry] = field(default_factory=deque)
     held_until: float | None = None
     in_flight: int = 0
@@ -87,7 +89,7 @@ class Handover:
         """The journal took new facts of a channel."""
         if self._connection:
             lane = self._lanes.setdefault(at, _Lane(0))
-            lane.owed += facts
+            lane.owed, lane.more = lane.owed + facts, True
 
     def tell(self, publication: Publication) -> None:
         """Something to be sent once: an event or a response. Dropped without a connection."""
@@ -122,10 +124,10 @@ class Handover:
             if lane.held_until is not None:
                 if lane.in_flight or now < lane.held_until:
                     continue
-                lane.held_until, lane.after = None, 0
+                lane.held_until, lane.after, lane.more = None, 0, True
                 lane.ready.clear()
                 self._holds.pop(at, None)
-            if lane.ready or lane.owed > lane.in_flight:
+            if lane.ready or lane.more:
                 return at, lane.after
         return None
 
@@ -135,7 +137,7 @@ class Handover:
         return min(held, default=float("inf"))
 
     def hold_back(self, entry: Entry, until: float) -> None:
-        """The broker refused this fact: its channel waits, whatever becomes of the connection, and begins again with it.
+        """The broker refused this fact: its channel waits, on whatever connection, and begins again with it.
 
         mosquitto 2.0.11 ends the connection after a PUBACK that refuses.
         """
@@ -150,13 +152,14 @@ class Handover:
         return lane.ready[0] if lane.ready else None
 
     def filled(self, at: ChannelId, entries: list[Entry]) -> None:
-        """What the journal owes for this channel after the number last asked for; empty: nothing more."""
+        """What the journal owes for this channel after the number last asked for; less than CHUNK: nothing more."""
         lane = self._lanes[at]
         lane.ready.extend(entries)
         if entries:
             lane.after = entries[-1].n
-        else:
-            lane.owed = lane.in_flight
+        if len(entries) < CHUNK:
+            lane.more, lane.owed = False, lane.in_flight + len(lane.ready)
+            self._drop_if_done(at, lane)
 
     def told_before(self, entry: Entry) -> bool:
         """Whether this process handed it over already, on whatever connection."""
@@ -188,9 +191,12 @@ class Handover:
             lane = self._lanes.get(what.entry.fact.at)
             if lane is not None:
                 lane.owed, lane.in_flight = max(0, lane.owed - 1), lane.in_flight - 1
-                if not lane.owed and not lane.ready and lane.held_until is None:
-                    del self._lanes[what.entry.fact.at]
+                self._drop_if_done(what.entry.fact.at, lane)
         return what
+
+    def _drop_if_done(self, at: ChannelId, lane: _Lane) -> None:
+        if not (lane.in_flight or lane.ready or lane.more or lane.held_until is not None):
+            del self._lanes[at]
 
     def too_large(self, entry: Entry) -> bool:
         """A broker refused this one for its size. True after the third time: it is to be left, the rest flows."""
