@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from mt1bridge.bridge.parts import Parts
-from mt1bridge.feed import reconcile as plan
+from mt1bridge.feed import outcomes as plan
+from mt1bridge.feed.channel import new_memory
 from mt1bridge.model.known import ChannelMemory
 from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
 from mt1bridge.model.trigger import CHANNELS, ChannelId
@@ -57,7 +58,7 @@ class Devices:
         for channel in CHANNELS:
             at = ChannelId(device, channel)
             named = configured is not None and channel in configured.channels
-            memory = kept.get(at) or plan.new_memory(at, self._cut_ms(), named)
+            memory = kept.get(at) or new_memory(at, self._cut_ms(), named)
             if at not in kept:
                 parts.journal.remember(memory, parts.now.utc_ms)
                 parts.journal.sync()  # when it became ours must not be forgotten

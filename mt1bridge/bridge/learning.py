@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from mt1bridge.bridge.devices import Devices
 from mt1bridge.bridge.parts import Parts
-from mt1bridge.feed import reconcile as plan
+from mt1bridge.feed import outcomes as plan
 from mt1bridge.feed.intake import questions
 from mt1bridge.model.fact import Kind
 from mt1bridge.model.known import Known, Learned
@@ -116,6 +116,8 @@ class Learning:
                 parts.staging.forget(outcome.scan)
             elif isinstance(outcome, plan.Remember):
                 parts.journal.remember(outcome.memory, parts.now.utc_ms)
+                if outcome.durable:
+                    parts.journal.sync()
                 if outcome.memory.seen:
                     parts.desk.channel(outcome.memory.at)
                 parts.desk.changed(outcome.memory.at, last=False)

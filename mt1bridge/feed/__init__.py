@@ -1,1 +1,11 @@
-"""From sightings to facts, each once: stage 2. Pure."""
+"""From sightings to facts, each once: stage 2. Pure.
+
+intake.py       sightings -> what the journal writes down
+corrections.py  what a sighting means, given what is known of its trigger
+reconcile.py    which count or page of history is wanted next, for all channels
+channel.py      one channel: pages, comparison, conclusion
+scan.py         one walk through history, page by page
+proof.py        whether a count is explained by what history showed
+outcomes.py     what reconciling tells the others to do
+clocks.py       whether an impulse is too old to act on
+"""

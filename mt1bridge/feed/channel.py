@@ -1,0 +1,170 @@
+"""One channel of the reconciling: pages of a scan, their comparison with the journal, the conclusion. Pure."""
+
+from dataclasses import dataclass, field, replace
+
+from mt1bridge.feed.corrections import NO_ROWS
+from mt1bridge.feed.outcomes import Checked, CompareNext, Forget, Odd, Outcome, Remember, Stage
+from mt1bridge.feed.proof import conclude
+from mt1bridge.feed.scan import MARGIN_MS, Reach, Scan
+from mt1bridge.model.clock import Now
+from mt1bridge.model.history import PageRead
+from mt1bridge.model.known import ChannelMemory, Known
+from mt1bridge.model.status import AlertOver, AlertRaised, Note
+from mt1bridge.model.trigger import CHANNELS, TICKS_PER_MS, ChannelId, Sighting
+
+DAY_MS = 86_400_000
+CONFIRM_S = 60.0  # a row that is not listed any more must be missed twice, this far apart
+LOOK_AGAIN_S = 15.0
+LISTED_WITHIN_MS = 300_000  # what was pushed longer ago than that should be in history
+MANY_ABSENT = 1_000
+KEEP_EVERY_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Channel:
+    """What is going on with one channel."""
+
+    memory: ChannelMemory
+    kept: ChannelMemory  # as it was last written down
+    count_due: float = 0.0
+    scan_due: float | None = None  # a scan is wanted from then on
+    reach: Reach = Reach.WINDOW
+    scan: Scan | None = None
+    asked_ms: int = 0
+    scanned_at: float = float("-inf")
+    growth: int = 0  # rows that history showed first since base_count
+    pushed_ends: int = 0
+    absent: set[int] = field(default_factory=set)  # not listed by the last scan that should have listed them
+    settled: bool = False  # a scan was concluded since the last subscription
+    waits: bool = False  # the scan that is wanted is to confirm something later
+    refused: bool = False
+    barred: bool = False  # its whole device is refused
+    answered: bool = False
+
+    def want_scan(self, reach: Reach, at: float, waits: bool = False) -> None:
+        """A scan from then on, unless one is wanted sooner. waits: it is to confirm something."""
+        if self.barred:
+            return
+        self.waits = waits and (self.scan_due is None or self.waits)
+        if self.scan_due is not None:
+            self.scan_due = min(self.scan_due, at)
+            self.reach = max(self.reach, reach)
+        else:
+            self.scan_due, self.reach = at, reach
+
+    # --- pages --------------------------------------------------------------------------------------
+
+    def page(self, page: PageRead, largest_page: int) -> list[Outcome]:
+        """Take a page of the scan under way. largest_page: the most rows that the server ever put into one."""
+        scan = self.scan
+        if scan is None or scan.number != page.wanted.scan:
+            return []
+        new = scan.take(page, largest_page)
+        plain = tuple(row for row in new if isinstance(row, Sighting) and not row.raw)
+        odd = tuple(row for row in new if not (isinstance(row, Sighting) and not row.raw))
+        for row in plain:
+            scan.newest = row.id.timestamp if scan.newest is None else max(scan.newest, row.id.timestamp)
+            scan.oldest = row.id.timestamp if scan.oldest is None else min(scan.oldest, row.id.timestamp)
+        outcomes: list[Outcome] = []
+        if plain:
+            outcomes.append(Stage(scan.number, plain))
+        if odd:
+            outcomes.append(Odd(scan.at, odd))
+        if scan.pages_done:
+            outcomes.append(self._compare(scan))
+        return outcomes
+
+    def _compare(self, scan: Scan) -> CompareNext:
+        lower = 0 if scan.from_ms is None else (scan.from_ms + MARGIN_MS) * TICKS_PER_MS
+        upper = (self.asked_ms - 10 * MARGIN_MS) * TICKS_PER_MS
+        return CompareNext(scan.number, scan.at, scan.compared_to, lower, upper)
+
+    # --- comparing ----------------------------------------------------------------------------------
+
+    def may_be_deleted(self, known: Known) -> bool:
+        """True if a row that is not listed has been removed; false at first, or where the server may only forget.
+
+        Once is no proof: the second scan decides. What is older than all that is listed may have left the server's
+        retention (U27), unless it is younger than a day and was listed before, or pushed so long ago that it should be.
+        """
+        timestamp = known.id.timestamp
+        was_listed = known.row_count > 0 or known.rows not in ("", NO_ROWS)
+        should_be = bool(known.changed_ms) and self.asked_ms - known.changed_ms > LISTED_WITHIN_MS
+        scan = self.scan
+        assert scan is not None
+        inside = scan.newest is not None and scan.oldest is not None and scan.oldest < timestamp < scan.newest
+        young = timestamp > (self.asked_ms - DAY_MS) * TICKS_PER_MS
+        if not inside and not (young and (was_listed or should_be)):
+            return False
+        if timestamp in self.absent:
+            self.absent.discard(timestamp)
+            return True
+        if len(self.absent) < MANY_ABSENT:
+            self.absent.add(timestamp)
+            scan.follow_up = True
+        return False
+
+    def compared(self, scan: Scan, upto: int, growth: int, look_again: bool, done: bool, now: Now) -> list[Outcome]:
+        """A batch was compared up to and including timestamp `upto`. growth: rows first listed in it."""
+        self.growth += growth
+        scan.compared_to = upto
+        if look_again:
+            scan.follow_up = True
+        if not done:
+            return [self._compare(scan)]
+        return self._finish(scan, now)
+
+    # --- conclusion ---------------------------------------------------------------------------------
+
+    def _finish(self, scan: Scan, now: Now) -> list[Outcome]:
+        self.scan = None
+        proof = conclude(self.memory, scan, self.growth, self.pushed_ends, self.asked_ms, now.utc_ms)
+        outcomes: list[Outcome] = [Forget(scan.number)]
+        self.asked_ms = 0
+        if proof.escalate is not None:
+            self.memory = replace(proof.memory, complete=False)
+            self.want_scan(proof.escalate, now.monotonic)
+            return [*outcomes, self.kept_or_checked()]
+        self.growth = self.pushed_ends = 0
+        self.settled = True
+        if scan.reach is not Reach.NARROW:
+            self.scanned_at = now.monotonic
+        if scan.reach is not Reach.NARROW and not scan.follow_up:
+            self.absent.clear()
+        if scan.follow_up:
+            self.want_scan(Reach.WINDOW, now.monotonic + (CONFIRM_S if self.absent else LOOK_AGAIN_S), waits=True)
+        elif not proof.memory.baselined:
+            self.want_scan(Reach.ALL, now.monotonic, waits=True)
+        return outcomes + self.concluded(proof.memory)
+
+    def concluded(self, memory: ChannelMemory) -> list[Outcome]:
+        before, self.memory = self.memory, memory
+        outcomes: list[Outcome] = [self.kept_or_checked()]
+        name = f"missing_{memory.at.device}_{memory.at.channel}"
+        facts: dict[str, object] = {"device": memory.at.device, "channel": memory.at.channel, "missing": memory.missing}
+        if memory.missing:
+            if memory.missing != before.missing:
+                outcomes.append(Note("gap_found", "warning", facts, public=True))
+            text = (
+                f"The MT1 server counts {memory.missing} more trigger(s) on channel {memory.at.channel} of device "
+                f"{memory.at.device} than its history shows: compare the device's own list with what you received."
+            )
+            outcomes.append(AlertRaised(name, text, facts))
+        elif before.missing:
+            outcomes += [Note("gap_closed", "info", facts, public=True), AlertOver(name)]
+        return outcomes
+
+    def kept_or_checked(self) -> Remember | Checked:
+        """Write a channel down only where more than times has changed, or once an hour: an SD card wears out."""
+        memory, kept = self.memory, self.kept
+        timeless = replace(memory, checked_ms=kept.checked_ms, proven_ms=kept.proven_ms, read_all_ms=kept.read_all_ms)
+        old = not 0 <= memory.proven_ms - kept.proven_ms < KEEP_EVERY_MS
+        if timeless == kept and not old and memory.read_all_ms == kept.read_all_ms:
+            return Checked(memory.at)
+        self.kept = memory
+        return Remember(memory, durable=memory.baselined and not kept.baselined)
+
+
+def new_memory(at: ChannelId, cut_ms: int, configured: bool) -> ChannelMemory:
+    """A channel that becomes ours. C0 and C1 are known from the start (CONTRACT, section 8, `interval`)."""
+    return ChannelMemory(at, cut_ms, seen=configured or at.channel in CHANNELS[:2])
