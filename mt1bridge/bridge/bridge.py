@@ -206,7 +206,7 @@ class Bridge:
             if verb is not None:
                 self._commands.arrived(verb, event)
                 return
-            if event.topic == _birth_topic(parts.settings) and event.payload == b"online":
+            if event.topic in _birth_topics(parts.settings) and event.payload == b"online":
                 self._born_at = parts.now.monotonic + BIRTH_SPREAD_S * parts.random.random()
                 return
         self._broker_outcomes(parts.broker.handle(event, parts.now))
@@ -350,7 +350,7 @@ def _broker_session(settings: Settings, names: Names, random: Random, connection
     if settings.mqtt.commands:
         subscriptions.append(names.requests)
     if settings.home_assistant.enabled:
-        subscriptions.append(_birth_topic(settings))
+        subscriptions += _birth_topics(settings)
     place = broking.Place(
         instance=settings.instance,
         protocol=settings.mqtt.protocol,
@@ -362,8 +362,9 @@ def _broker_session(settings: Settings, names: Names, random: Random, connection
     return BrokerSession(place, random.random, connection)
 
 
-def _birth_topic(settings: Settings) -> str:
-    return f"{settings.home_assistant.discovery_prefix}/status"
+def _birth_topics(settings: Settings) -> list[str]:
+    """Home Assistant says that it is born on `homeassistant/status`, whatever the discovery prefix, unless told to."""
+    return sorted({"homeassistant/status", f"{settings.home_assistant.discovery_prefix}/status"})
 
 
 def _pace(settings: Settings) -> Reconcile:

@@ -42,6 +42,8 @@ class StateDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
             raise InUseError(self.path, self._pid()) from None
         except OSError as error:  # a file system without locks
             self.trouble = str(error)

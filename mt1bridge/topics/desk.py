@@ -93,6 +93,7 @@ class Desk:
         self._channels: dict[str, list[str]] = {}
         self._alerts: dict[str, tuple[str, Mapping[str, object]]] = {}
         self._discovered: list[Publication] = []
+        self._first_steps: dict[str, Publication] = {}
         self._account: str | None = None
         self.told: set[str] = set()  # retained topics handed over by this process
         self.board.put("state", lambda: [_state(names, b"online")])
@@ -273,16 +274,28 @@ class Desk:
         now = discovery.discovery(house)
         before = {publication.topic: publication for publication in self._discovered}
         gone, _ = discovery.removal(self._discovered, now)
-        for publication in gone:
-            if not publication.payload:
-                self.clear(f"discovery:{publication.topic}", [publication.topic])
+        for step in gone:
+            if not step.payload:
+                self.clear(f"discovery:{step.topic}", [step.topic])
+        steps = {step.topic: step for step in gone if step.payload}
+        for step in discovery.first_step(house):  # an earlier process may have told of more than we do
+            if step.topic not in before:
+                steps[step.topic] = step
         for publication in now:
             if before.get(publication.topic) != publication:
+                if publication.topic in steps:
+                    self._first_steps[publication.topic] = steps[publication.topic]
                 self._put_discovery(publication)
         self._discovered = now
 
     def _put_discovery(self, publication: Publication) -> None:
-        self.board.put(f"discovery:{publication.topic}", lambda: [publication])
+        """In two steps where something is gone: first its platform alone, then without it (CONTRACT, section 7)."""
+
+        def render() -> list[Publication]:
+            step = self._first_steps.pop(publication.topic, None)
+            return [publication] if step is None or step == publication else [step, publication]
+
+        self.board.put(f"discovery:{publication.topic}", render)
 
     def _known_device(self, device: str) -> discovery.KnownDevice:
         channels = [(c, self._names_of(ChannelId(device, c))[1]) for c in self._channels[device]]
