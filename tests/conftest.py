@@ -14,6 +14,9 @@ TESTS = Path(__file__).parent
 # Helpers (mosquitto.py, simulator_probe.py, process.py ...) lie beside the tests that they were written for.
 sys.path[:0] = [str(TESTS / name) for name in ("contract", "system") if str(TESTS / name) not in sys.path]
 
+# `tests.fuzz` and `tests.simulation` are packages; at the end, so that mt1bridge is the installed one.
+sys.path.append(str(TESTS.parent))
+
 os.environ.setdefault("STOMP_SKIP_HOSTNAME_SCAN", "1")  # importing stomp.py resolves names, 20 s without DNS
 for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
     os.environ.pop(name, None)  # every server of the tests is on this machine
