@@ -65,6 +65,7 @@ class Bridge:
         self.finished = False
         for device in parts.session.devices or ():
             self._learning.devices.add(device)
+        self._cloud(parts.session.resumed(now))
 
     # --- the calls of the loop ----------------------------------------------------------------------
 

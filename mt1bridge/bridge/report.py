@@ -10,6 +10,8 @@ from mt1bridge.topics.standing import Facts, standing
 
 HEALTH_EVERY_S = 30.0
 WAITING = (Upstream.DISCONNECTED, Upstream.QUOTA, Upstream.LOGIN_REFUSED, Upstream.POLLING)
+LOGGING_IN = (Upstream.STARTING, Upstream.LOGGING_IN)  # at most one login a minute, also over restarts
+SOON_S = 2.0
 MOVED_MS = 1_500  # a next try that moves by less is the same
 
 
@@ -47,8 +49,8 @@ class Report:
         parts = self._parts
         state, reasons = standing(self._facts())
         next_try_ms = None
-        if state in WAITING:
-            wait_s = max(0.0, parts.session.next_try(parts.now) - parts.now.monotonic)
+        wait_s = max(0.0, parts.session.next_try(parts.now) - parts.now.monotonic)
+        if state in WAITING or (state in LOGGING_IN and wait_s > SOON_S):
             next_try_ms = parts.now.utc_ms + int(wait_s * 1000)
         before = self._status
         same_state = before is not None and before.state is state

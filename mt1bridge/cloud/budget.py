@@ -121,6 +121,10 @@ class Budget:
         self._accepted_at = None
         self._login_not_before = now.monotonic + pause_s
 
+    def login_paused(self, now: Now) -> bool:
+        """Tell whether a refused login holds us off the next one."""
+        return self._login_not_before is not None and now.monotonic < self._login_not_before
+
     def login_accepted(self, now: Now) -> None:
         """A login worked, which lifts the pause. The series of refusals goes on until the token has proved good.
 

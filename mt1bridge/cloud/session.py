@@ -38,6 +38,7 @@ POLL_AFTER_S = 15.0
 TOKEN_YOUNG_S = 3600.0  # tokens live some hours (MT1-API, section 2)
 LIST_AGAIN_S = 300.0
 UNSENT = {Trouble.DNS, Trouble.REFUSED, Trouble.TLS, Trouble.PROXY}
+QUOTA_TEXT = "The MT1 server's call quota is used up; no REST call is made until it is over. Push goes on."
 NO_WEBSOCKET = {Trouble.UPGRADE, Trouble.PROXY}
 
 
@@ -196,8 +197,20 @@ class CloudSession:
             self._kept = kept
         if memo is not None:
             self._budget.restore(memo, now)
+            if self._kept is None and memo.refused and self._budget.login_paused(now):
+                self.login_refused = "refused before the last start of mt1bridge"
         self.subscription.lost_since = now.monotonic
         self._list_at = now.monotonic
+
+    def resumed(self, now: Now) -> list[Outcome]:
+        """What stands since an earlier process: a pause after a refused login, the quota's."""
+        outcomes: list[Outcome] = []
+        if self.login_refused is not None:
+            outcomes.append(self._login_alert(self.login_refused))
+        if self._budget.in_quota(now):
+            self._quota_told = True
+            outcomes.append(AlertRaised("quota", QUOTA_TEXT))
+        return outcomes
 
     def reconfigure(
         self,
@@ -426,12 +439,11 @@ class CloudSession:
         memo = self._budget.memo(now)
         pause_s = ((memo.quota_until_ms or now.utc_ms) - now.utc_ms) / 1000
         facts: dict[str, object] = {"pause_s": round(pause_s), "text": outcome.text}
-        text = "The MT1 server's call quota is used up; no REST call is made until it is over. Push goes on."
         self._quota_told = True
         return [
             KeepBudget(memo),
             Note("quota_hit", "warning", facts, public=True),
-            AlertRaised("quota", text, facts),
+            AlertRaised("quota", QUOTA_TEXT, facts),
             *self._not_now(flight, outcome.text),
         ]
 
@@ -488,13 +500,16 @@ class CloudSession:
         self._kept, self._repeat, self._verify, self._doubtful = None, None, False, None
         wait_s = self._budget.next_at(now, login=True) - now.monotonic
         facts: dict[str, object] = {"text": text, "retry_in_s": round(wait_s)}
-        words = f"The MT1 server refuses our login: {text}. Check mt1.username and the password."
         return [
             KeepToken(None),
             KeepBudget(self._budget.memo(now)),
             Note("login_refused", "error" if first else "warning", facts, public=True),
-            AlertRaised("login_refused", words, {"username": self._username}),
+            self._login_alert(text),
         ]
+
+    def _login_alert(self, text: str) -> AlertRaised:
+        words = f"The MT1 server refuses our login: {text}. Check mt1.username and the password."
+        return AlertRaised("login_refused", words, {"username": self._username})
 
     def _token_refused(self, text: str, flight: _InFlight, now: Now) -> list[Outcome]:
         """The first refusal of a token is its end; the second in a row is no matter of age."""
