@@ -9,10 +9,11 @@ topics/     facts and status -> topic names and payloads, Home Assistant discove
 mqtt/       the broker: hand-over, acknowledgements, commands in
 
 model/      the values that cross those borders
-bridge.py   routes between the pure cores of the stages
+bridge/     routes between the pure cores of the stages
+turn.py     one turn of the loop: take events, write down, tell
 app.py      the composition root: settings -> parts -> loop
 config/     one YAML file -> frozen settings
-runtime/    clock, back-off, the loop's inbox, logs, systemd
+runtime/    clock, back-off, logs, TLS, the state directory, systemd
 cli/        one file per command
 simulator/  an MT1 server of our own, for demo and tests
 """

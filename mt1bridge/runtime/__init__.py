@@ -1,1 +1,1 @@
-"""Clock, back-off, inbox, logs, systemd: knows nothing of timing."""
+"""Clock, back-off, logs, TLS, the state directory, systemd: knows nothing of timing."""
