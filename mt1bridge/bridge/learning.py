@@ -67,7 +67,7 @@ class Learning:
         told = parts.journal.oddities(odd)
         learned, repeated = parts.intake.pushed(sightings, known, told, parts.now.utc_ms, self._is_live)
         parts.counters.repeated += repeated
-        for at in {at for at, _ in placed}:
+        for at in dict.fromkeys(at for at, _ in placed):
             ends = sum(1 for where, one in placed if where == at and _is_end(one))
             self.feed(parts.reconciliation.pushed(at, ends))
         self._learn(learned)
@@ -158,7 +158,7 @@ class Learning:
         done = len(staged) < BATCH
         last = staged[-1].timestamp if staged else order.after
         upto = max(last, order.absent_to) if done else last
-        rows = {one.timestamp: tuple(row for row in one.rows if isinstance(row, Sighting)) for one in staged}
+        rows = {one.timestamp: one.rows for one in staged}
         known = parts.journal.known([TriggerId(order.at.device, order.at.channel, one.timestamp) for one in staged])
         above = max(order.after, order.absent_from - 1)
         for absent in parts.journal.expected_between(order.at, above, min(upto, order.absent_to), 10 * BATCH):

@@ -1,4 +1,4 @@
-"""What the stages may read of the journal."""
+"""What topics/ may read of the journal."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -24,6 +24,3 @@ class Books(Protocol):
 
     def retained(self) -> set[str]:
         """Topics that this instance once retained."""
-
-    def bytes(self) -> int:
-        """Size of the journal."""

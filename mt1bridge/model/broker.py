@@ -93,7 +93,10 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """PUBACK. reason: MQTT 5 reason code, 0 with 3.1.1; 0x80 and above is a refusal, not a delivery."""
+    """PUBACK, or our own refusal to send what this broker would refuse.
+
+    reason: MQTT 5 reason code, 0 with 3.1.1; 0x80 and above is a refusal, not a delivery.
+    """
 
     connection: int
     token: int

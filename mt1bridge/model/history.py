@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mt1bridge.model.trigger import ChannelId, Seen
+from mt1bridge.model.trigger import ChannelId, Seen, Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class CountWanted:
 
 @dataclass(frozen=True, slots=True)
 class PageWanted:
-    """One page, newest first. from_ms, to_ms: UTC ms, None for no bound."""
+    """One page, newest first. from_ms, to_ms: UTC ms; from_ms None: no bound."""
 
     at: ChannelId
     scan: int
@@ -55,10 +55,10 @@ class WantFailed:
 
 @dataclass(frozen=True, slots=True)
 class StagedTrigger:
-    """All rows that one scan found under one identity, in the order of the listing; empty: the row is not listed."""
+    """All rows that one scan found under one identity, in the order of the listing."""
 
     timestamp: int
-    rows: tuple[Seen, ...]
+    rows: tuple[Sighting, ...]
 
 
 Found = Counted | PageRead | WantFailed

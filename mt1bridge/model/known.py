@@ -1,4 +1,4 @@
-"""What the journal remembers of one trigger, of one channel, of one device."""
+"""What the journal remembers of one trigger and of one channel."""
 
 from dataclasses import dataclass
 
@@ -55,9 +55,10 @@ class ChannelMemory:
 
     cut_ms: what is older and was there when the channel first became ours is not told (`first_start`).
     baselined: everything that was there then is written down.
-    base_count: the server's count that the last read explained; None if never asked.
+    base_count: the server's count that the last read explained; None if never asked. server_count: the newest one.
     carry: rows that history showed before the count did. proven_ms: when a full read last left nothing missing.
-    missing: what a rise of the count promised and no read showed.
+    missing: what a rise of the count promised and no read showed. complete: as in `tally`.
+    checked_ms: when the count was last explained or found unchanged.
     seen: a trigger was seen here, or the channel is configured.
     window_rows: how many rows the last full read brought.
     read_all_ms: when the last read without a time bound ended.

@@ -68,13 +68,6 @@ class AlertOver:
 
 
 @dataclass(frozen=True, slots=True)
-class WakeMe:
-    """Call step again at this monotonic second, if nothing happens before."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Device:
     """A device of the account. raw: what the server says of it, compact JSON, "" if it was never listed."""
 

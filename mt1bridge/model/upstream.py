@@ -106,7 +106,8 @@ class LinkLost:
     """The connection is gone or never came to be. Exactly one for every OpenLink.
 
     close_code: of the SockJS `c[code,…]` or WebSocket close, if there was one.
-    http_status: of a refused upgrade. device: which subscription was the last one sent, with one_by_one.
+    http_status: of a refused upgrade. device: with one_by_one, the one whose subscription ended it, as far as one can
+    tell: named by the server's receipt, else the last one sent.
     """
 
     link: int
@@ -121,7 +122,7 @@ class LinkLost:
 class Answer:
     """The server's answer to a call: any HTTP status at all, nothing judged.
 
-    headers: lower-case names, of authorization (as Secret in `token`), retry-after and date only.
+    token, retry_after, date: the headers authorization, retry-after and date.
     """
 
     call: int
