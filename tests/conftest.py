@@ -16,6 +16,8 @@ sys.path[:0] = [str(TESTS / name) for name in ("contract", "system") if str(TEST
 
 # `tests.fuzz` and `tests.simulation` are packages; at the end, so that mt1bridge is the installed one.
 sys.path.append(str(TESTS.parent))
+# `tests.fuzz` and the like are found from the root; at the end, so that the package is the installed one.
+sys.path.append(str(TESTS.parent))
 
 os.environ.setdefault("STOMP_SKIP_HOSTNAME_SCAN", "1")  # importing stomp.py resolves names, 20 s without DNS
 for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
