@@ -22,7 +22,7 @@ from mt1bridge.cloud.link import Links
 from mt1bridge.cloud.rest import RestWorker
 from mt1bridge.cloud.session import KeepBudget, KeepToken
 from mt1bridge.config.settings import Loaded, Settings
-from mt1bridge.journal.journal import Journal
+from mt1bridge.journal.journal import Journal, Opened
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
@@ -77,7 +77,7 @@ class App:
             settings,
             self._journal,
             self._staging,
-            self._start(now, opened.fresh),
+            self._start(now, opened),
             now,
             SystemRandom(),
             Measures(
@@ -105,7 +105,7 @@ class App:
         self._faults: list[float] = []
         self._look_at = self._measure_at = now.monotonic
 
-    def _start(self, now: Now, journal_is_fresh: bool) -> Start:
+    def _start(self, now: Now, opened: Opened) -> Start:
         """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
         settings = self._settings
         first = self._state.read_json(FIRST_START_FILE)
@@ -113,11 +113,11 @@ class App:
         first_ms = first.get("cut_ms") if first else None
         if not isinstance(first_ms, int):
             self._state.write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif journal_is_fresh:
+        elif opened.fresh:
             cut_ms = max(first_ms, now.utc_ms - settings.journal.keep_s * 1000)
         token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), settings.mt1.url)
         memo = kept.memo_from(self._state.read_json(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms)
+        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
 
     # --- the loop -----------------------------------------------------------------------------------
 

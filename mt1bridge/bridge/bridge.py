@@ -177,6 +177,7 @@ class Bridge:
         parts = self.parts
         parts.desk.board.touch("info")
         if text is None:
+            parts.reconciliation.recall(parts.journal.channels())
             for memory in parts.reconciliation.memories:
                 parts.desk.changed(memory.at, last=True)
             parts.tell(Note("journal_restored", "info", {"journal": parts.journal.journal}))

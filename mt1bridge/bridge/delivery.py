@@ -2,7 +2,7 @@
 
 from mt1bridge.bridge.parts import Parts
 from mt1bridge.model.broker import Acknowledged, BrokerConnected, Publication, Publish
-from mt1bridge.model.fact import Entry, Kind
+from mt1bridge.model.fact import Entry, Kind, Source
 from mt1bridge.model.status import Note
 from mt1bridge.model.trigger import ChannelId
 from mt1bridge.mqtt import handover as handing
@@ -100,6 +100,8 @@ class Delivery:
         if fact.kind is not Kind.TRIGGER or fact.timestamp is None:
             return False
         late = parts.late(fact.at.device, fact.timestamp)
+        if fact.source is Source.HISTORY and fact.late_at_birth:
+            late = True  # it may have been told before, under another `journal`
         if late != fact.late_at_birth and not parts.handover.told_before(entry):
             parts.journal.told_late(entry, late, parts.now.utc_ms)
             parts.desk.changed(fact.at, last=True)

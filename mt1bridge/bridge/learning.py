@@ -176,6 +176,7 @@ class Learning:
         memory = parts.reconciliation.memory(at)
         assert memory is not None  # a scan runs on it
         asked_ms = parts.reconciliation.asked_ms(at)
+        is_live = _never if parts.start.may_repeat and not parts.reconciliation.was_read(at) else self._is_live
         learned: list[Learned] = []
         growth, again = 0, False
         for timestamp in sorted(rows):
@@ -190,7 +191,7 @@ class Learning:
             if before is None and not memory.baselined and timestamp // TICKS_PER_MS < memory.cut_ms:
                 learned.append(parts.intake.baseline(trigger, listed, asked_ms))
                 continue
-            one, soon = parts.intake.listed(trigger, listed, before, asked_ms, parts.now.utc_ms, self._is_live)
+            one, soon = parts.intake.listed(trigger, listed, before, asked_ms, parts.now.utc_ms, is_live)
             again = again or soon
             if one is not None:
                 learned.append(one)
@@ -249,6 +250,11 @@ class Learning:
                 f"({reasons}): is mt1.edges right?"
             )
             self._parts.tell(AlertRaised(f"only_rejected_{at.device}_{at.channel}", text, facts))
+
+
+def _never(_trigger: TriggerId) -> bool:
+    """What stands in history when another `journal` begins may have been told before."""
+    return False
 
 
 def _is_end(seen: Seen) -> bool:

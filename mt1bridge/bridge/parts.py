@@ -36,12 +36,14 @@ class Start:
     """What an earlier process left: token and budget.
 
     cut_ms: UTC ms; what is older and stands in history when a channel becomes ours is not told. started_ms: UTC ms.
+    may_repeat: an earlier process may have told, under another `journal`, what this one does not know of.
     """
 
     kept: KeptToken | None
     memo: BudgetMemo | None
     cut_ms: int
     started_ms: int
+    may_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Channel:
     pushed_ends: int = 0
     absent: set[int] = field(default_factory=set)  # not listed by the last scan that should have listed them
     settled: bool = False  # a scan was concluded since the last subscription
+    was_read: bool = False  # a scan was concluded since the process began
     waits: bool = False  # the scan that is wanted is to confirm something later
     refused: bool = False
     barred: bool = False  # its whole device is refused
@@ -126,7 +127,7 @@ class Channel:
             self.want_scan(proof.escalate, now.monotonic)
             return [*outcomes, self.kept_or_checked()]
         self.growth = self.pushed_ends = 0
-        self.settled = True
+        self.settled = self.was_read = True
         if scan.reach is not Reach.NARROW:
             self.scanned_at = now.monotonic
         if scan.reach is not Reach.NARROW and not scan.follow_up:

@@ -47,6 +47,13 @@ class Reconciliation:
                 barred = memory.at.device in self._refused_devices
                 self._channels[memory.at] = Channel(memory, memory, count_due=now.monotonic, barred=barred)
 
+    def recall(self, memories: Iterable[ChannelMemory]) -> None:
+        """What an earlier process wrote down can be read only now: how far back the first start reached."""
+        for kept in memories:
+            channel = self._channels.get(kept.at)
+            if channel is not None:
+                channel.memory = replace(channel.memory, cut_ms=kept.cut_ms, baselined=kept.baselined)
+
     def remove(self, device: str) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for at in [at for at in self._channels if at.device == device]:
@@ -73,6 +80,10 @@ class Reconciliation:
         return all(
             c.settled for at, c in self._channels.items() if c.memory.seen and at.device not in self._refused_devices
         )
+
+    def was_read(self, at: ChannelId) -> bool:
+        """Whether this process has read the history of the channel to its end."""
+        return self._channels[at].was_read
 
     def missing(self) -> int:
         return sum(channel.memory.missing for channel in self._channels.values())
@@ -238,7 +249,7 @@ class Reconciliation:
             channel.memory = replace(memory, server_count=value)
             return []
         if memory.base_count is None and value == 0:
-            channel.settled = True
+            channel.settled = channel.was_read = True
             return channel.concluded(
                 replace(
                     memory,

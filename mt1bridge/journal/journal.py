@@ -24,12 +24,16 @@ FILE = "journal.db"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """How opening went. fresh: there was no journal, or none that can be read. set_aside: the name that a corrupt file got.
-    trouble: why the disk is not used, if it is not."""
+    """How opening went.
+
+    fresh: there was no journal, or none that can be read. set_aside: the name that a corrupt file got. trouble: why the
+    disk is not used, if it is not. begun: a new `journal` id.
+    """
 
     fresh: bool
     set_aside: str | None = None
     trouble: str | None = None
+    begun: bool = False
 
 
 class Journal:
@@ -60,6 +64,7 @@ class Journal:
         self._sync = False  # the next commit is to survive a power cut
         self.journal = ""
         self.opened_ms = 0
+        self._begun = True
         self.trouble: str | None = None
 
     # --- open and close -----------------------------------------------------------------------------
@@ -79,7 +84,7 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             fresh = fresh or self._disk is None
             self._disk_failed(error, now_ms)
-        return Opened(fresh, set_aside, self.trouble)
+        return Opened(fresh, set_aside, self.trouble, begun=self._begun)
 
     def _checked(self) -> Store:
         store = self._open_store(str(self._path))
@@ -113,6 +118,7 @@ class Journal:
         same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id
         if last and same_file and (same_run or store.meta("clean") == "1"):
             self._epoch, self.journal, self.opened_ms = last
+            self._begun = False
         else:
             reason = "first start" if not last else "unclean end" if same_file else "another file"
             self._begin_epoch(store, (last[0] if last else 0) + 1, now_ms, reason)
@@ -260,7 +266,7 @@ class Journal:
             unread, disk = self._disk is None, self._disk or self._checked()
             self._disk = disk
             disk.begin()
-            merge.give(self._memory, disk, self._acknowledged)
+            merge.give(self._memory, disk, self._acknowledged, told_alone=unread and disk.last_epoch() is not None)
             if unread:
                 disk.recount()
             last = disk.last_epoch()

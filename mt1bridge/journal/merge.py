@@ -1,6 +1,7 @@
 """From disk to memory when the disk fails, and back when it takes writes again."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mt1bridge.journal.store import RECENT, Store
 from mt1bridge.model.fact import Entry
@@ -49,13 +50,21 @@ def copy_trigger(disk: Store, memory: Store, trigger: TriggerId) -> None:
             _insert(memory, "fact", (*fact[:-1], 0))
 
 
-def give(memory: Store, disk: Store, acknowledged: Iterable[Entry]) -> None:
-    """Everything that memory learned goes to disk, in the disk's open transaction."""
+def give(memory: Store, disk: Store, acknowledged: Iterable[Entry], told_alone: bool) -> None:
+    """Everything that memory learned goes to disk, in the disk's open transaction.
+
+    told_alone: memory did not know what the disk holds. Leave out what was only written down as older than the first
+    start: the disk knows better how far back that is.
+    """
+    before = {one.at: one for one in disk.channels()} if told_alone else {}
     for table in (*_TABLES, "oddity", "counter"):
         for row in memory.db.execute(f"SELECT * FROM {table}").fetchall():
             _insert(disk, table, row)
-    for row in memory.db.execute("SELECT * FROM trigger").fetchall():
+    for row in memory.db.execute(f"SELECT * FROM trigger {'WHERE revision > 0' if told_alone else ''}").fetchall():
         disk.db.execute(_GIVE_TRIGGER, row)
+    for one in memory.channels():
+        if one.at in before:
+            disk.remember(replace(one, cut_ms=before[one.at].cut_ms, baselined=before[one.at].baselined))
     for row in memory.db.execute("SELECT * FROM fact").fetchall():
         disk.db.execute(_GIVE_FACT, row)
     for entry in acknowledged:

@@ -20,7 +20,7 @@ from mt1bridge.config.settings import (
     ReconcileSettings,
     Settings,
 )
-from mt1bridge.journal.journal import Journal
+from mt1bridge.journal.journal import Journal, Opened
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
@@ -105,7 +105,7 @@ class Process:
             self.settings,
             self.journal,
             self._staging,
-            self._start(now, opened.fresh),
+            self._start(now, opened),
             now,
             Random(around.random.getrandbits(32)),
         )
@@ -117,17 +117,17 @@ class Process:
     def _new_id(self) -> str:
         return f"j{self.around.witness.next_journal()}"
 
-    def _start(self, now: Now, fresh: bool) -> Start:
+    def _start(self, now: Now, opened: Opened) -> Start:
         first = self._read(FIRST_START_FILE)
         cut_ms = now.utc_ms - self.settings.reconcile.first_start_s * 1000
         first_ms = first.get("cut_ms") if first else None
         if not isinstance(first_ms, int):
             self._write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif fresh:
+        elif opened.fresh:
             cut_ms = max(first_ms, now.utc_ms - self.settings.journal.keep_s * 1000)
         token = kept.token_from(self._read(kept.TOKEN_FILE), URL)
         memo = kept.memo_from(self._read(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms)
+        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
 
     # --- the loop -----------------------------------------------------------------------------------
 

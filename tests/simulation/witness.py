@@ -224,6 +224,8 @@ class Witness:
         told = self.told.get(id)
         if told is None or told.journal != journal or body["revision"] > told.revision:
             usable = kind == "trigger" or (told is not None and told.usable_told)
+            if told is not None and told.journal != journal and kind == "rejected":
+                usable = False  # begun anew: under this journal it never was usable
             self.told[id] = Told(journal, body["revision"], body, kind, usable)
 
 
