@@ -19,7 +19,7 @@ def acl_file(broker: Mosquitto, text: str) -> None:
 
 
 def broker_directory(broker: Mosquitto):
-    return broker._directory  # noqa: SLF001 - the files that it was started with are to be changed
+    return broker._directory  # the files that it was started with are to be changed
 
 
 def test_wrong_password_mended_in_our_file(tmp_path):

@@ -57,7 +57,7 @@ class Books:
             self._breach(f"{topic} is retained: {name}")
         key = (journal, name, revision)
         digest = hash(json.dumps({k: v for k, v in body.items() if k != "event_type"}, sort_keys=True))
-        if topic.endswith("/correction") or topic.endswith("/rejected"):
+        if topic.endswith(("/correction", "/rejected")):
             digest = hash((digest, body["event_type"]))
         if key in self.first:
             self.repeats += 1
