@@ -265,8 +265,8 @@ class Bridge:
         parts.broker = _broker_session(parts.settings, parts.names, parts.random, parts.broker.connection)
         for device in before.devices():
             self._learning.devices.add(device)
-        for name, (text, facts) in before.alerts().items():
-            parts.desk.alert(name, text, facts, parts.now.utc_ms)
+        for name, alert in before.alerts().items():
+            parts.desk.alert(name, alert.text, alert.facts, alert.since_ms)
         self._report.again()
 
     # --- the end ------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from mt1bridge.topics.replays import Replay, Replays
 HOLD_S = 5.0
 HOLD_SPREAD_S = 25.0
 SCANNED_AT_ONCE = 200
-CLEARED_SLOTS = ("alert:", "gone:", "discovery:", "stale:")
 
 
 class Delivery:
@@ -72,8 +71,7 @@ class Delivery:
             return False
         for publication in parts.desk.board.take(key, now):
             empty = not publication.payload
-            if not empty and publication.topic not in parts.desk.told:
-                parts.desk.told.add(publication.topic)
+            if parts.desk.handed(publication):
                 parts.journal.retain(publication.topic, keep=True, now_ms=parts.now.utc_ms)
             what = InFlight(slot=key, topic=publication.topic, handed_at=now, retained_empty=empty)
             self._publish(publication, what)
@@ -154,19 +152,16 @@ class Delivery:
         what = parts.handover.acknowledged(event.connection, event.token)
         if what is None:
             return
-        if what.slot is not None:
-            parts.desk.board.acknowledged(what.slot)
         if event.reason >= handing.REFUSED:
             self._refused(what, event.reason)
             return
+        if what.slot is not None:
+            parts.desk.acknowledged(what.slot)
         self._refusing.discard(what.entry.fact.at if what.entry is not None else what.topic or "")
         if what.entry is not None:
             self._delivered(what.entry)
-        elif what.slot is not None and what.topic is not None and what.retained_empty:
+        elif what.retained_empty and what.topic is not None and what.topic not in parts.desk.told:
             parts.journal.retain(what.topic, keep=False, now_ms=parts.now.utc_ms)
-            parts.desk.told.discard(what.topic)
-            if what.slot.startswith(CLEARED_SLOTS):
-                parts.desk.board.drop(what.slot)
 
     def _delivered(self, entry: Entry) -> None:
         parts = self._parts
@@ -179,6 +174,8 @@ class Delivery:
         parts = self._parts
         facts: dict[str, object] = {"reason": f"0x{reason:02X}"}
         later = parts.now.monotonic + HOLD_S + HOLD_SPREAD_S * parts.random.random()
+        if what.slot is not None:
+            parts.desk.board.acknowledged(what.slot)
         if what.entry is None:
             self._note_refused(what.topic or "", {**facts, "topic": what.topic or ""})
             if what.slot is not None and reason != handing.TOO_LARGE:  # what is too large stays so until it changes

@@ -107,7 +107,9 @@ class Report:
         parts = self._parts
         polling = parts.session.polling(parts.now)
         pushed = set(parts.session.subscription.devices())
-        for device in parts.desk.devices():
+        devices = parts.desk.devices()
+        self._available = {device: online for device, online in self._available.items() if device in devices}
+        for device in devices:
             had = (device in pushed or polling) and device not in parts.reconciliation.refused_devices
             online = had and not self.stopping
             if self._available.get(device) != online:

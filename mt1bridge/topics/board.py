@@ -16,6 +16,7 @@ Render = Callable[[], list[Publication]]
 class _Slot:
     render: Render
     gap_s: float
+    emptying: bool = False
     dirty: bool = True
     in_flight: int = 0
     sent_at: float = float("-inf")
@@ -29,13 +30,15 @@ class Board:
         self._slots: dict[str, _Slot] = {}
         self._dirty: dict[str, None] = {}
 
-    def put(self, key: str, render: Render, gap_s: float = 0.0) -> None:
-        """Add a slot, or give it a new content; it is out of date from now on."""
+    def put(self, key: str, render: Render, gap_s: float = 0.0, emptying: bool = False) -> None:
+        """Add a slot, or give it a new content; it is out of date from now on.
+
+        emptying: it only empties topics, and goes once the broker has acknowledged that.
+        """
         slot = self._slots.get(key)
         if slot is None:
-            self._slots[key] = _Slot(render, gap_s)
-        else:
-            slot.render = render
+            slot = self._slots[key] = _Slot(render, gap_s)
+        slot.render, slot.emptying = render, emptying
         self.touch(key)
 
     def touch(self, key: str) -> None:
@@ -87,10 +90,16 @@ class Board:
         slot.dirty, slot.sent_at, slot.in_flight = False, now, len(publications)
         return publications
 
-    def acknowledged(self, key: str) -> None:
+    def acknowledged(self, key: str) -> bool:
+        """One publication of it was acknowledged. True if the broker has all of it and nothing is new since."""
         slot = self._slots.get(key)
-        if slot is not None and slot.in_flight:
-            slot.in_flight -= 1
+        if slot is None or not slot.in_flight:
+            return False
+        slot.in_flight -= 1
+        whole = not slot.in_flight and not slot.dirty
+        if whole and slot.emptying:
+            self.drop(key)
+        return whole
 
     def refused(self, key: str, until: float) -> None:
         """The broker refused it: it is tried again, but not before then. Call after `acknowledged`."""

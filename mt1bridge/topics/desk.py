@@ -12,9 +12,10 @@ from mt1bridge.model.books import Books
 from mt1bridge.model.broker import Publication
 from mt1bridge.model.known import ChannelMemory
 from mt1bridge.model.status import Device, UpstreamStatus
-from mt1bridge.model.trigger import ChannelId
+from mt1bridge.model.trigger import CHANNELS, ChannelId
 from mt1bridge.topics import discovery, times
 from mt1bridge.topics.board import Board
+from mt1bridge.topics.introduction import Introduction
 from mt1bridge.topics.names import Names
 from mt1bridge.topics.payloads import (
     JSON_TYPE,
@@ -45,6 +46,15 @@ class Identity:
     started_ms: int
     scalar_topics: bool
     discovery_prefix: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A standing fault. since_ms: UTC ms when it was raised first."""
+
+    text: str
+    facts: Mapping[str, object]
+    since_ms: int
 
 
 ChannelNames = Callable[[ChannelId], tuple[str | None, str | None]]
@@ -91,9 +101,9 @@ class Desk:
         self.health: Callable[[], Mapping[str, object]] = dict  # set by whoever can tell it
         self._devices: dict[str, Device] = {}
         self._channels: dict[str, list[str]] = {}
-        self._alerts: dict[str, tuple[str, Mapping[str, object]]] = {}
-        self._discovered: list[Publication] = []
-        self._first_steps: dict[str, Publication] = {}
+        self._called: dict[str, tuple[tuple[str | None, str | None], ...]] = {}  # names as last shown
+        self._alerts: dict[str, Alert] = {}
+        self._introduction = Introduction(self.board, self.clear)
         self._account: str | None = None
         self.told: set[str] = set()  # retained topics handed over by this process
         self.board.put("state", lambda: [_state(names, b"online")])
@@ -149,12 +159,13 @@ class Desk:
 
     def alert(self, name: str, text: str, facts: Mapping[str, object], now_ms: int) -> bool:
         """Raise a standing alert. False if it stands with the same text already."""
-        key = f"alert:{name}"
-        if name in self._alerts and self._alerts[name][0] == text:
+        standing = self._alerts.get(name)
+        if standing is not None and standing.text == text:
             return False
-        self._alerts[name] = (text, facts)
-        publication = _json(self._names.alert(name), {"since": times.milliseconds(now_ms), "text": text, **facts})
-        self.board.put(key, lambda: [publication])
+        self._alerts[name] = alert = Alert(text, facts, standing.since_ms if standing is not None else now_ms)
+        body = {**facts, "since": times.milliseconds(alert.since_ms), "text": text}  # no fact hides these two
+        publication = _json(self._names.alert(name), body)
+        self.board.put(f"alert:{name}", lambda: [publication])
         return True
 
     def alert_over(self, name: str) -> bool:
@@ -163,22 +174,26 @@ class Desk:
         self.clear(f"alert:{name}", [self._names.alert(name)])
         return True
 
-    def alerts(self) -> dict[str, tuple[str, Mapping[str, object]]]:
-        """What stands now: name -> (text, facts)."""
+    def alerts(self) -> dict[str, Alert]:
+        """What stands now, by name."""
         return dict(self._alerts)
 
     def clear(self, key: str, topics: Sequence[str]) -> None:
         """Empty retained topics; the slot goes when that is acknowledged."""
         publications = [Publication(topic, b"", retain=True) for topic in topics]
-        self.board.put(key, lambda: publications)
+        self.board.put(key, lambda: publications, emptying=True)
 
     # --- devices and channels -----------------------------------------------------------------------
 
     def device(self, device: Device, channels: Sequence[str]) -> None:
         """Show a device with these channels, or show it anew."""
-        if self._devices.get(device.id) == device and self._channels.get(device.id) == list(channels):
+        called = tuple(self._names_of(ChannelId(device.id, channel)) for channel in CHANNELS)
+        same = self._devices.get(device.id) == device and self._called.get(device.id) == called
+        if same and self._channels.get(device.id) == list(channels):
             return
-        self._devices[device.id] = device
+        self._devices[device.id], self._called[device.id] = device, called
+        for channel in self._channels.get(device.id, ()):
+            self.board.touch(f"last:{ChannelId(device.id, channel)}")  # names stand in it before the first trigger
         self._channels.setdefault(device.id, [])
         self.board.put(f"device:{device.id}", lambda: [self._device_info(device.id)])
         self.board.put(f"recent:{device.id}", lambda: self._recent(device.id), GAP_S["recent"])
@@ -271,31 +286,7 @@ class Desk:
             devices=tuple(self._known_device(device) for device in sorted(self._devices)),
             url=self.identity.url,
         )
-        now = discovery.discovery(house)
-        before = {publication.topic: publication for publication in self._discovered}
-        gone, _ = discovery.removal(self._discovered, now)
-        for step in gone:
-            if not step.payload:
-                self.clear(f"discovery:{step.topic}", [step.topic])
-        steps = {step.topic: step for step in gone if step.payload}
-        for step in discovery.first_step(house):  # an earlier process may have told of more than we do
-            if step.topic not in before:
-                steps[step.topic] = step
-        for publication in now:
-            if before.get(publication.topic) != publication:
-                if publication.topic in steps:
-                    self._first_steps[publication.topic] = steps[publication.topic]
-                self._put_discovery(publication)
-        self._discovered = now
-
-    def _put_discovery(self, publication: Publication) -> None:
-        """In two steps where something is gone: first its platform alone, then without it (CONTRACT, section 7)."""
-
-        def render() -> list[Publication]:
-            step = self._first_steps.pop(publication.topic, None)
-            return [publication] if step is None or step == publication else [step, publication]
-
-        self.board.put(f"discovery:{publication.topic}", render)
+        self._introduction.introduce(house)
 
     def _known_device(self, device: str) -> discovery.KnownDevice:
         channels = [(c, self._names_of(ChannelId(device, c))[1]) for c in self._channels[device]]
@@ -304,10 +295,23 @@ class Desk:
 
     def discover_again(self) -> None:
         """Home Assistant was born anew."""
-        for publication in self._discovered:
-            self.board.touch(f"discovery:{publication.topic}")
+        self._introduction.again()
 
     # --- connection ---------------------------------------------------------------------------------
+
+    def handed(self, publication: Publication) -> bool:
+        """Note what is retained from now on. True if the journal must learn it: it was not retained by us before."""
+        if not publication.payload:
+            self.told.discard(publication.topic)
+            return False
+        new = publication.topic not in self.told
+        self.told.add(publication.topic)
+        return new
+
+    def acknowledged(self, key: str) -> None:
+        """The broker has one more publication of a slot."""
+        if self.board.acknowledged(key):
+            self._introduction.acknowledged(key)
 
     def connected(self) -> None:
         """Everything retained is sent again on every connect."""
