@@ -64,7 +64,7 @@ PURE = (
     *("model", "feed", "topics"),
     *("cloud.budget", "cloud.decode", "cloud.json_text", "cloud.kept", "cloud.limits", "cloud.replies"),
     *("cloud.session", "cloud.sockjs", "cloud.stomp_frames", "cloud.subscribing", "cloud.subscription"),
-    *("mqtt.handover", "mqtt.session"),
+    *("mqtt.handover", "mqtt.reasons", "mqtt.session"),
     *("runtime.backoff", "config.settings"),
 )
 # `bridge` asks and writes the journal in line, and is pure in everything else.

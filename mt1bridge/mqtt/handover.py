@@ -10,21 +10,25 @@ from dataclasses import dataclass, field
 from mt1bridge.model.broker import Publication
 from mt1bridge.model.fact import Entry
 from mt1bridge.model.trigger import ChannelId
+from mt1bridge.mqtt import reasons
 
-WINDOW = 100
-CATCHING_UP = 20
+WINDOW = 100  # messages in flight
+CATCHING_UP = 20  # as many while we are catching up
 MANY = 200  # owed facts from which on we are catching up
 CHUNK = 20  # facts read from the journal at a time
 EVERY = 8  # after so many facts, one retained topic may go
 
-REFUSED = 0x80  # PUBACK reasons from here on are no delivery
-TOO_LARGE = 0x95
+REFUSED = reasons.FIRST_FAILURE  # PUBACK reasons from here on are no delivery
+TOO_LARGE = reasons.PACKET_TOO_LARGE
 TOO_LARGE_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """What a token stands for: a fact, a retained topic's slot, or something sent once (event, response, replay)."""
+    """What a token stands for: a fact, a retained topic's slot, or something sent once (event, response, replay).
+
+    handed_at: monotonic seconds. retained_empty: it empties a retained topic.
+    """
 
     entry: Entry | None = None
     slot: str | None = None
