@@ -1,10 +1,10 @@
 """The server's JSON -> sightings. Pure, and the one place that knows the field names of a trigger.
 
-Shapes: MT1-API, sections 9 and 10. Nothing here raises but `parse` of json_text, and that only `NotJson`:
-what cannot be read becomes a `Malformed` of its own and leaves its neighbours alone.
+Shapes: MT1-API, sections 9 and 10. Nothing here raises: what cannot be read becomes a
+`Malformed` of its own and leaves its neighbours alone.
 """
 
-from mt1bridge.cloud.json_text import MAX_DIGITS, NotJson, Number, compact, encodable, parse, parse_text, text_of
+from mt1bridge.cloud.json_text import MAX_DIGITS, NotJson, compact, encodable, parse, parse_text, text_of
 from mt1bridge.model.trigger import (
     CHANNELS,
     LAST_TICK,
@@ -16,8 +16,6 @@ from mt1bridge.model.trigger import (
     Sighting,
     TriggerId,
 )
-
-__all__ = ["NotJson", "Number", "decode_history_row", "decode_push", "device_id", "parse"]
 
 MAX_DEVICE_DIGITS = 32  # nine are usual; a topic must not be built from thousands
 MAX_NUMBER = 2**63 - 1

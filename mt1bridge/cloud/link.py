@@ -1,4 +1,4 @@
-"""The realtime link to the MT1 server. Shell: reports events, decides nothing.
+"""The open connections to the realtime endpoint. Shell: reports events, decides nothing.
 
 One thread per connection, stomp.py's io thread, does everything from the DNS question to the last byte; a second,
 short-lived one asks the system's resolver, which cannot be interrupted.

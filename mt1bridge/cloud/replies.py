@@ -30,7 +30,7 @@ DEVICE_RAW_LIMIT = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """Status 0. data: the envelope's list as parsed; fractions in it are `decode.Number`."""
+    """Status 0. data: the envelope's list as parsed; fractions in it are `json_text.Number`."""
 
     data: list[object]
 

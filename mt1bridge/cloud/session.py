@@ -131,7 +131,6 @@ class CloudSession:
         self._proven = False  # the token was accepted by a call since it was obtained
         self._obtained_at = float("-inf")  # monotonic second of the last login
         self._in_flight: _InFlight | None = None
-        self._calls = 0
         self._repeat: _InFlight | None = None
         self._verify = False
         self._doubtful: _InFlight | None = None  # refused again with a fresh token
@@ -349,11 +348,10 @@ class CloudSession:
         wanted: Wanted | None,
         again: bool = False,
     ) -> Call:
-        self._calls += 1
         self.calls += 1
         login = (self._username, self._password) if purpose is Purpose.LOGIN else None
         token = self._kept.token if self._kept and purpose is not Purpose.LOGIN else None
-        call = Call(self._calls, method, path, query, login, token)
+        call = Call(self.calls, method, path, query, login, token)
         self._budget.made(now, login=purpose is Purpose.LOGIN)
         self._in_flight = _InFlight(call, purpose, wanted, now.utc_ms, again)
         return call

@@ -10,8 +10,8 @@ from mt1bridge.cloud.limits import LinkLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
-    """One SUBSCRIBE. `subscription` is its id header, `receipt` the receipt it asks for."""
+class Subscribe:
+    """One SUBSCRIBE frame. subscription: its id header. receipt: the one it asks for."""
 
     device: str
     destination: str
@@ -24,7 +24,7 @@ class Subscribing:
 
     def __init__(self, devices: tuple[str, ...], one_by_one: bool, limits: LinkLimits) -> None:
         self._all = [
-            Subscription(device, f"/topic/device/{device}/trigger", f"sub-{number}", f"receipt-{number}")
+            Subscribe(device, f"/topic/device/{device}/trigger", f"sub-{number}", f"receipt-{number}")
             for number, device in enumerate(dict.fromkeys(devices))
         ]
         self._one_by_one = one_by_one
@@ -34,14 +34,14 @@ class Subscribing:
         self._unreceipted: set[str] = set()
         self._told = False
 
-    def take_due(self, now: float) -> list[Subscription]:
+    def take_due(self, now: float) -> list[Subscribe]:
         """What is to be sent now; it counts as sent."""
         if self._sent == len(self._all) or (self._one_by_one and self._sent and now < self._step_at()):
             return []
         upto = self._sent + 1 if self._one_by_one else len(self._all)
         due = self._all[self._sent : upto]
         self._sent, self._sent_at = upto, now
-        self._unreceipted.update(subscription.receipt for subscription in due)
+        self._unreceipted.update(one.receipt for one in due)
         return due
 
     def take_standing(self, now: float) -> bool:
@@ -64,7 +64,7 @@ class Subscribing:
         return known
 
     def is_ours(self, subscription: str | None, destination: str | None) -> bool:
-        """Whether a MESSAGE with these headers answers a SUBSCRIBE of ours. One of the two may be missing."""
+        """Whether a MESSAGE with these headers belongs to a subscription of ours. One of the two may be missing."""
         ids = {one.subscription for one in self._all[: self._sent]}
         destinations = {one.destination for one in self._all[: self._sent]}
         named = (subscription is None or subscription in ids) and (destination is None or destination in destinations)

@@ -90,10 +90,6 @@ class Subscription:
         return self._present is not None and self._present.subscribed
 
     @property
-    def connected(self) -> bool:
-        return self._present is not None and self._present.connected
-
-    @property
     def opening(self) -> bool:
         return self._present is not None and not self._present.subscribed
 

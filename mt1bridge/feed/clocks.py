@@ -1,13 +1,13 @@
-"""Whether an impulse is too old to act on. Pure (CONTRACT, section 3, "Late")."""
+"""How wrong a device's clock is, and whether an impulse is too old to act on. Pure (CONTRACT, section 3, "Late")."""
 
 from collections.abc import Mapping
 
 from mt1bridge.model.clock import Now
 from mt1bridge.model.trigger import TICKS_PER_MS
 
-AGREE_MS = 2_000
-APART_MS = 5_000
-NEEDED = 3
+AGREE_MS = 2_000  # delays that differ by no more agree; an offset of no more is none
+APART_MS = 5_000  # impulses received sooner after the last one tell nothing new
+NEEDED = 3  # impulses that must agree
 
 
 class DeviceClocks:

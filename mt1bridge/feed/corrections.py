@@ -20,7 +20,7 @@ NO_ROWS = "-"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a sighting. facts: at most one; none for a repeat. known: None if it is unchanged."""
+    """What came of a sighting. known: None if it is unchanged. fact: None if there is nothing to tell."""
 
     known: Known | None = None
     fact: Fact | None = None

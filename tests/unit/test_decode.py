@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt1bridge.cloud.decode import NotJson, Number, decode_history_row, decode_push, parse
+from mt1bridge.cloud.decode import decode_history_row, decode_push
+from mt1bridge.cloud.json_text import NotJson, Number, parse
 from mt1bridge.model.trigger import LAST_TICK, Change, ChannelId, Malformed, Reading, Sighting, TriggerId
 
 AT = ChannelId("231203016", "C0")
