@@ -202,6 +202,7 @@ class Journal:
         self._sync = True
 
     def told_late(self, entry: Entry, late: bool, now_ms: int) -> None:
+        """An impulse was told otherwise than it looked when we learned of it."""
         self._do(lambda store: store.told_late(entry, late), now_ms)
 
     def commit(self, now_ms: int) -> None:
@@ -346,7 +347,7 @@ class Journal:
         owing: dict[ChannelId, int] = {}
         for store in self._readable():
             with self._forgiving(store):
-                for at, count, _ in store.owing_channels():
+                for at, count in store.owing_channels():
                     owing[at] = owing.get(at, 0) + count
         return owing
 

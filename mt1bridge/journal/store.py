@@ -20,7 +20,6 @@ class Store:
     """One open database. path: a file name or ":memory:"."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
         self.db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
         try:
             schema.prepare(self.db)
@@ -96,8 +95,8 @@ class Store:
         query = "SELECT 1 FROM oddity WHERE device = ? AND channel = ? AND digest = ?"
         return {(at, d) for at, d in asked if self.db.execute(query, (at.device, at.channel, d)).fetchone()}
 
-    def write(self, learned: Learned, epoch: int) -> int | None:
-        """Write one thing down. Returns the number of its fact, if it has one."""
+    def write(self, learned: Learned, epoch: int) -> None:
+        """Write one thing down; a fact gets its numbers here."""
         at, n = learned.at, None
         if learned.oddity is not None:
             self.db.execute("INSERT OR IGNORE INTO oddity VALUES(?, ?, ?)", (at.device, at.channel, learned.oddity))
@@ -105,7 +104,6 @@ class Store:
             n = self._append(learned.fact, epoch)
         if learned.known is not None:
             self._keep(learned.known, n, learned)
-        return n
 
     def _append(self, fact: Fact, epoch: int) -> int:
         n, self._next_n = self._next_n, self._next_n + 1
@@ -215,10 +213,10 @@ class Store:
             for n, device, channel, s, e, kind, body in rows
         ]
 
-    def owing_channels(self) -> list[tuple[ChannelId, int, int]]:
-        """(channel, how many facts it owes, the first of them)."""
-        rows = self.db.execute("SELECT device, channel, count(*), min(n) FROM fact WHERE owed = 1 GROUP BY 1, 2")
-        return [(ChannelId(device, channel), count, first) for device, channel, count, first in rows]
+    def owing_channels(self) -> list[tuple[ChannelId, int]]:
+        """(channel, how many facts it owes)."""
+        rows = self.db.execute("SELECT device, channel, count(*) FROM fact WHERE owed = 1 GROUP BY 1, 2")
+        return [(ChannelId(device, channel), count) for device, channel, count in rows]
 
     def acknowledged(self, entry: Entry) -> None:
         """The broker has it. Counts what `tally` tells."""
@@ -237,7 +235,7 @@ class Store:
             "UPDATE channel SET (published, in_effect) = (SELECT count(*), coalesce(sum(in_effect), 0) FROM trigger"
             " WHERE trigger.device = channel.device AND trigger.channel = channel.channel AND usable = 1)"
         )
-        for at, _, _ in self.owing_channels():
+        for at, _ in self.owing_channels():
             for entry in self.owed(at, 0, -1):
                 published, in_effect = _counts(entry.fact)
                 self.db.execute(
