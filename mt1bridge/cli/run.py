@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mt1bridge.cli import add_config_option, config_path
 from mt1bridge.config.settings import Loaded, Settings
 from mt1bridge.runtime.clock import Clock, SystemClock
-from mt1bridge.runtime.modules import import_without, let_go
+from mt1bridge.runtime.modules import import_without, let_go, settle
 
 if TYPE_CHECKING:
     from mt1bridge.runtime.logs import Log
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from mt1bridge.app import App
     from mt1bridge.runtime.systemd import Notifier
 
+    settle()
     try:
         return App(settings, log, Notifier(), lambda: read(path, clock)).run()
     finally:
