@@ -326,8 +326,18 @@ class Journal:
         found: list[Entry] = []
         for store in reversed(self._readable()):
             with self._forgiving(store):
-                found += [entry for entry in store.owed(at, after, limit) if entry.n not in self._unmarked]
+                found += self._still_owed(store, at, after, limit)
         return found[:limit]
+
+    def _still_owed(self, store: Store, at: ChannelId, after: int, limit: int) -> list[Entry]:
+        """Without what was acknowledged and could not be marked: less than `limit` means that there is no more."""
+        found: list[Entry] = []
+        while True:
+            entries = store.owed(at, after, limit)
+            found += [entry for entry in entries if entry.n not in self._unmarked]
+            if len(entries) < limit or len(found) >= limit:
+                return found
+            after = entries[-1].n
 
     def facts_after(self, after: int, at_most: int, limit: int) -> list[Entry]:
         """What was told, in the order of learning, for a replay."""
