@@ -80,6 +80,7 @@ class Journal:
                     raise
                 set_aside, fresh = self._set_aside(now_ms), True
                 self._disk = self._checked()
+            fresh = fresh or self._disk.last_epoch() is None  # a power cut may leave a file and nothing in it
             self._continue_or_begin(self._disk, now_ms)
         except (sqlite3.Error, OSError) as error:
             fresh = fresh or self._disk is None

@@ -37,11 +37,14 @@ _STEPS: dict[int, str] = {0: _FIRST}  # from version n to n + 1
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the file to VERSION, one step at a time, each in a transaction of its own.
 
-    Raises sqlite3.DatabaseError; a file of a newer version is an error too, for its meaning is unknown.
+    Raises sqlite3.DatabaseError; a file of a newer version is an error too, for its meaning is unknown, and so is one
+    that is not ours.
     """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         raise sqlite3.DatabaseError(f"written by a newer mt1bridge (schema {version}, this one knows {VERSION})")
+    if version == 0 and db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        raise sqlite3.DatabaseError("a database of something else")
     while version < VERSION:
         db.executescript(f"BEGIN IMMEDIATE;{_STEPS[version]}PRAGMA user_version = {version + 1};COMMIT;")
         version += 1
