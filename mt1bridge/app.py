@@ -35,7 +35,7 @@ from mt1bridge.runtime import measures
 from mt1bridge.runtime.clock import CheckedClock, SystemClock
 from mt1bridge.runtime.logs import Log
 from mt1bridge.runtime.state_directory import StateDirectory
-from mt1bridge.runtime.systemd import Notifier
+from mt1bridge.runtime.systemd import Notifier, boot_id
 from mt1bridge.runtime.tls import client_context
 from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 
@@ -65,7 +65,7 @@ class App:
         self._state = StateDirectory(settings.journal.directory)
         self._state.lock()
         now = self._clock.now()
-        self._journal = Journal(self._state.path, measures.boot_id(), lambda: secrets.token_hex(3))
+        self._journal = Journal(self._state.path, boot_id(), lambda: secrets.token_hex(3))
         opened = self._journal.open(now.utc_ms)
         self._staging = Staging()
         self._written = measures.WrittenToday()
@@ -310,9 +310,13 @@ class App:
         now = self._clock.now()
         while True:  # acknowledgements that came with the DISCONNECT
             try:
-                self._bridge.step(self._inbox.get_nowait(), now)
+                event = self._inbox.get_nowait()
             except queue.Empty:
                 break
+            try:
+                self._bridge.step(event, now)
+            except Exception as error:  # noqa: BLE001 - what is learned already must still be written down
+                self._log.note("error", "internal_error", exc_info=error)
         try:
             self._journal.commit(now.utc_ms)
             self._journal.close()

@@ -41,6 +41,11 @@ class Devices:
         for device in wanted:
             self.add(device)
 
+    def is_ours(self, device: str) -> bool:
+        """Whether a trigger of this device concerns us; as long as the account's list is not known, any does."""
+        ours = self._parts.session.devices
+        return ours is None or device in ours
+
     def add(self, device: str) -> None:
         parts = self._parts
         if parts.reconciliation.memory(ChannelId(device, CHANNELS[0])) is None:

@@ -52,7 +52,9 @@ class Learning:
         placed: list[tuple[ChannelId, Seen]] = []
         for one in seen:
             at = one.channel if isinstance(one, Malformed) else one.id.at
-            if at is not None:
+            if at is not None and not self.devices.is_ours(at.device):
+                self._malformed(Malformed(None, one.raw or str(at), f"device {at.device} is not ours"))
+            elif at is not None:
                 placed.append((at, one))
                 if parts.reconciliation.memory(at) is None:
                     self.devices.add(at.device)
@@ -158,10 +160,15 @@ class Learning:
         done = len(staged) < BATCH
         last = staged[-1].timestamp if staged else order.after
         upto = max(last, order.absent_to) if done else last
+        most = 10 * BATCH
         rows = {one.timestamp: one.rows for one in staged}
         known = parts.journal.known([TriggerId(order.at.device, order.at.channel, one.timestamp) for one in staged])
         above = max(order.after, order.absent_from - 1)
-        for absent in parts.journal.expected_between(order.at, above, min(upto, order.absent_to), 10 * BATCH):
+        expected = parts.journal.expected_between(order.at, above, min(upto, order.absent_to), most)
+        if len(expected) == most and expected[-1].id.timestamp < upto:  # the rest with the next batch
+            upto, done = expected[-1].id.timestamp, False
+            rows = {timestamp: listed for timestamp, listed in rows.items() if timestamp <= upto}
+        for absent in expected:
             if absent.id.timestamp not in rows:
                 rows[absent.id.timestamp] = ()
                 known[absent.id] = absent
@@ -211,6 +218,8 @@ class Learning:
         since_ms = self._parts.session.subscription.since_ms
         fact = learned.fact
         if fact is None or fact.kind is not Kind.TRIGGER or since_ms is None or fact.timestamp is None:
+            return False
+        if fact.at.device not in self._parts.session.subscription.devices():
             return False
         return since_ms + MISSED_AFTER_MS < fact.timestamp // TICKS_PER_MS < asked_ms - MISSED_AFTER_MS
 

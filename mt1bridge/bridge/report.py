@@ -91,6 +91,7 @@ class Report:
         parts = self._parts
         reasons = [f"device_refused_{device}" for device in sorted(parts.reconciliation.refused_devices)]
         reasons += [f"subscription_refused_{device}" for device in sorted(parts.session.subscription.refused)]
+        reasons += [f"channel_refused_{at.device}_{at.channel}" for at in parts.reconciliation.refused_channels]
         if parts.reconciliation.missing():
             reasons.append("missing")
         if parts.journal.trouble is not None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from mt1bridge.cloud import replies, subscription
 from mt1bridge.cloud.budget import Budget, BudgetMemo
 from mt1bridge.cloud.decode import decode_history_row, decode_push
+from mt1bridge.cloud.json_text import compact
 from mt1bridge.cloud.subscription import Subscription, SubscriptionLost, SubscriptionStands, TokenDoubted
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
@@ -562,7 +563,7 @@ class CloudSession:
             if value is None:
                 return [WantFailed(wanted, Failure.TRANSIENT, "the count cannot be read")]
             return [Counted(wanted.at, value)]
-        rows = tuple(_of_channel(decode_history_row(row, wanted.at), wanted.at) for row in outcome.data)
+        rows = tuple(_row_of(row, wanted.at) for row in outcome.data)
         return [PageRead(wanted, rows, flight.asked_ms)]
 
     def _devices(self, outcome: replies.Ok) -> list[Outcome]:
@@ -577,13 +578,13 @@ class CloudSession:
         return [*outcomes, DevicesListed(tuple(Device(d.id, d.name, d.type, d.raw) for d in found))]
 
 
-def _of_channel(seen: Seen, at: ChannelId) -> Seen:
+def _row_of(row: object, at: ChannelId) -> Seen:
     """A row that names another channel than the one asked for belongs nowhere."""
+    seen = decode_history_row(row, at)
     where = seen.channel if isinstance(seen, Malformed) else seen.id.at
     if where is None or where == at:
         return seen
-    raw = seen.raw or str(seen)
-    return Malformed(at, raw[:2048], f"history of {at} lists a row of {where}")
+    return Malformed(at, compact(row), f"history of {at} lists a row of {where}")
 
 
 def _device_of(destination: str) -> str | None:

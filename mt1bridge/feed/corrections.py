@@ -64,7 +64,7 @@ class Corrections:
             before,
             starts=_one_more(before.starts, number) if again else before.starts,
             cleared=_without(_with(before.cleared, _number_of(before)) if renumbered else before.cleared, number),
-            clear_due=renumbered,
+            clear_due=renumbered or (before.in_effect and before.clear_due),
             changed_ms=received_ms,
         )
         return self._now_in_effect(before, after, reading, Source.PUSH, received_ms)
