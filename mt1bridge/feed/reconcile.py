@@ -78,7 +78,18 @@ class Reconciliation:
     def all_settled(self) -> bool:
         """Every known channel of a device that is not refused was read since the last subscription."""
         return all(
-            c.settled for at, c in self._channels.items() if c.memory.seen and at.device not in self._refused_devices
+            c.settled or c.refused
+            for at, c in self._channels.items()
+            if c.memory.seen and at.device not in self._refused_devices
+        )
+
+    @property
+    def refused_channels(self) -> list[ChannelId]:
+        """Known channels that the server refuses, though it accepts others of the device."""
+        return sorted(
+            at
+            for at, c in self._channels.items()
+            if c.refused and c.memory.seen and at.device not in self._refused_devices
         )
 
     def was_read(self, at: ChannelId) -> bool:

@@ -14,14 +14,6 @@ def rss_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576
 
 
-def boot_id() -> str:
-    """Of the machine's present run; "" if unknown."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
 class WrittenToday:
     """Bytes that this process sent to the disk since midnight UTC, or since its start."""
 
