@@ -61,7 +61,7 @@ class Delivery:
             return True
         if handover.state_turn() and self._next_slot():
             return True
-        return self._next_fact() or self._next_slot() or self._next_replayed()
+        return self._next_fact() or self._next_slot() or (handover.idle() and self._next_replayed())
 
     def _next_slot(self) -> bool:
         parts = self._parts

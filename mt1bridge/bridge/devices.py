@@ -1,6 +1,6 @@
 """Which devices and channels are ours, and what they are called. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from mt1bridge.bridge.parts import Parts
 from mt1bridge.feed import outcomes as plan
@@ -50,20 +50,25 @@ class Devices:
         parts = self._parts
         if parts.reconciliation.memory(ChannelId(device, CHANNELS[0])) is None:
             parts.reconciliation.add(self._memories(device), parts.now)
+        for channel in self._configured(device):  # maybe only since it was first remembered
+            self._feed(parts.reconciliation.named(ChannelId(device, channel), parts.now))
         self.show(device)
         if parts.clocks.offset_ms(device):
             self.clock_alert(device)
 
+    def _configured(self, device: str) -> Collection[str]:
+        """The channels that the settings name."""
+        found = next((one for one in self._parts.settings.mt1.devices or () if one.id == device), None)
+        return found.channels if found is not None else ()
+
     def _memories(self, device: str) -> list[ChannelMemory]:
         """All nine channels, so that a channel which is first used later has the same first start."""
         parts = self._parts
-        configured = next((d for d in parts.settings.mt1.devices or () if d.id == device), None)
         kept = {memory.at: memory for memory in parts.journal.channels() if memory.at.device == device}
         memories = []
         for channel in CHANNELS:
             at = ChannelId(device, channel)
-            named = configured is not None and channel in configured.channels
-            memory = kept.get(at) or new_memory(at, self._cut_ms(), named)
+            memory = kept.get(at) or new_memory(at, self._cut_ms(), channel in self._configured(device))
             if at not in kept:
                 parts.journal.remember(memory, parts.now.utc_ms)
                 parts.journal.sync()  # when it became ours must not be forgotten

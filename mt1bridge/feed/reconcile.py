@@ -146,6 +146,15 @@ class Reconciliation:
         channel.memory = replace(channel.memory, seen=True)
         return [channel.kept_or_checked()]
 
+    def named(self, at: ChannelId, now: Now) -> list[Outcome]:
+        """The settings name this channel: it is known before anything is seen of it."""
+        channel = self._channels.get(at)
+        if channel is None or channel.memory.seen:
+            return []
+        channel.memory = replace(channel.memory, seen=True)
+        channel.want_scan(Reach.WINDOW, now.monotonic)
+        return [channel.kept_or_checked()]
+
     # --- what is wanted -----------------------------------------------------------------------------
 
     def next_wanted(self, now: Now) -> Wanted | None:

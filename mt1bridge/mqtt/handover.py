@@ -115,6 +115,10 @@ class Handover:
         window = min(self._window, CATCHING_UP) if self.backlog() > MANY else self._window
         return len(self._in_flight) < window
 
+    def idle(self) -> bool:
+        """Whether a replay may go: most of the window stays free for what is live."""
+        return len(self._in_flight) < min(self._window, CATCHING_UP)
+
     def next_once(self) -> Publication | None:
         return self._once.popleft() if self._once else None
 

@@ -148,6 +148,19 @@ def test_what_the_broker_announced_is_obeyed():
     assert house.numbers_of(HUT) == list(range(1, 11))
 
 
+def test_a_replay_leaves_most_of_the_window_to_what_is_live():
+    house = House()
+    house.connects()
+    replayed = 0
+    while house.handover.idle():
+        house.handover.handed(InFlight(topic="mt1/bridge/replay/a1"))
+        replayed += 1
+    assert replayed == CATCHING_UP
+    house.learns(HUT, 30)
+    house.go_on()
+    assert len(house.numbers_of(HUT)) == 30
+
+
 # --- retained topics --------------------------------------------------------------------------------
 
 
