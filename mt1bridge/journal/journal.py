@@ -20,6 +20,7 @@ from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
 FILE = "journal.db"
+MARK = "journal.whole"  # there while the file takes everything: a full disk cannot be written to, but this can go
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Journal:
         open_store: Callable[[str], Store] = Store,
     ) -> None:
         self._path = directory / FILE
+        self._mark = directory / MARK
         self._boot_id = boot_id
         self._new_id = new_id
         self._open_store = open_store
@@ -116,7 +118,7 @@ class Journal:
         file_id = str(self._path.stat().st_ino)
         last = store.last_epoch()
         same_file = store.meta("file") == file_id
-        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id
+        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id and self._mark.exists()
         if last and same_file and (same_run or store.meta("clean") == "1"):
             self._epoch, self.journal, self.opened_ms = last
             self._begun = False
@@ -126,7 +128,13 @@ class Journal:
         for key, value in (("boot", self._boot_id), ("file", file_id), ("clean", "0")):
             store.set_meta(key, value)
         store.commit()
+        self._mark_whole()
         store.db.execute("PRAGMA synchronous = NORMAL")
+
+    def _mark_whole(self) -> None:
+        """Without the mark, numbers were told that the file does not know: the next process begins an epoch."""
+        with contextlib.suppress(OSError):
+            self._mark.touch(mode=0o600)
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
@@ -240,6 +248,8 @@ class Journal:
         if self._memory is not None:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            self._mark.unlink(missing_ok=True)
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
         last = self._epoch
@@ -286,6 +296,7 @@ class Journal:
                     self._disk.rollback()
             return False
         self._epoch, self.journal, self.opened_ms = epoch
+        self._mark_whole()
         self._memory.close()
         self._memory = None
         self._acknowledged.clear()
