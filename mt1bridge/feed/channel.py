@@ -60,7 +60,11 @@ class Channel:
         scan = self.scan
         if scan is None or scan.number != page.wanted.scan:
             return []
+        restarts = scan.restarts
         new = scan.take(page, largest_page)
+        if scan.restarts > restarts:
+            scan.newest = scan.oldest = None
+            return [Forget(scan.number)]
         plain = tuple(row for row in new if isinstance(row, Sighting) and not row.raw)
         odd = tuple(row for row in new if not (isinstance(row, Sighting) and not row.raw))
         for row in plain:

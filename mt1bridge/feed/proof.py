@@ -22,8 +22,10 @@ def conclude(memory: ChannelMemory, scan: Scan, growth: int, pushed_ends: int, a
     """
     assert scan.count is not None  # every scan begins with a count
     rise = 0 if memory.base_count is None else scan.count - memory.base_count
-    if rise < 0:
-        missing, carry = max(0, memory.missing + rise), 0
+    if scan.reach is Reach.ALL and scan.rows >= scan.count:
+        missing, carry = 0, scan.rows - scan.count  # as many as it counts, and what came after the count
+    elif rise < 0:
+        missing, carry = max(0, memory.missing + rise), growth
     else:
         left = memory.missing + rise - growth - memory.carry
         missing = max(0, left - pushed_ends)

@@ -58,31 +58,32 @@ class Scan:
         short by a limit of the server's, so it is the last.
         """
         rows = page.rows
-        repeated = _repeated(self._tail, rows) if self._overlap else 0
+        repeated = _repeated(self._tail, rows)
         if self._overlap and rows and not repeated and self.restarts < RESTARTS:
             self._start_over()
             return ()
         new = rows[repeated:]
         self.rows += len(new)
-        if not new or (len(rows) < PAGE and len(rows) < largest_page):
+        if len(rows) <= self._overlap or (len(rows) < PAGE and len(rows) < largest_page):
             self.pages_done = True
             return new
-        full = len(rows) >= PAGE
-        self._overlap = OVERLAP if full and len(rows) > OVERLAP else 0
+        self._overlap = min(OVERLAP, len(rows) - 1)
         self.offset += len(rows) - self._overlap
-        self._tail = list(rows)
+        self._tail = [*self._tail, *new][-PAGE:]
         return new
 
     def _start_over(self) -> None:
         """The listing shifted by more than the overlap: only a fresh walk is sure to see every row."""
         self.restarts += 1
         self.offset = self.rows = self._overlap = 0
-        self._tail = []
+        self._tail.clear()
 
 
-def _repeated(tail: Sequence[Seen], rows: Sequence[Seen]) -> int:
-    """How many rows at the head of a page are the last ones of the page before."""
-    for length in range(min(len(tail), len(rows)), 0, -1):
-        if list(tail[-length:]) == list(rows[:length]):
-            return length
+def _repeated(tail: list[Seen], rows: Sequence[Seen]) -> int:
+    """How many rows at the head of a page were read before; all, if the listing shifted by more than it advanced."""
+    page = list(rows)
+    for start in range(len(tail)):
+        again = tail[start : start + len(page)]
+        if again == page[: len(again)]:
+            return len(again)
     return 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+MANY = 100
 ACTIVE_S = 900.0  # faults stop then
 
 
@@ -74,6 +75,8 @@ def make(seed: int) -> Plan:
     for _ in range(random.choice((0, 1, 2, 2, 3, 3, 4, 5, 8))):
         kind = random.choice(list(FAULTS))
         entries.append(Entry(_when(random), kind, FAULTS[kind](random), random.getrandbits(32)))
+    if any(entry.args.get("impulses", 0) > MANY for entry in entries):
+        manners = replace(manners, page_cap=max(manners.page_cap, 50))  # smaller pages would take hours
     entries.sort(key=lambda entry: entry.at)
     return Plan(seed, manners, tuple(entries))
 

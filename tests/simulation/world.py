@@ -220,6 +220,10 @@ class World:
     def _clears_tell_all(self) -> bool:
         return self.manners.clears == "listed" and self.manners.clear_number
 
+    def _untellable(self, number: int | None) -> bool:
+        """A clear that names no number, which history never shows, may be of any number."""
+        return number is None and self.manners.clears == "hidden"
+
     def _clear_fate(self, fate: str, number: int | None) -> str:
         """Two clears that name no number are two clears, unless history tells."""
         nameless = number is None or not self.manners.clear_number
@@ -229,6 +233,8 @@ class World:
         one = self._picked(args)
         if one is not None and one.state.in_effect and (len(one.live) == 1 or self._clears_tell_all):
             number = one.state.row.number
+            if self._untellable(number):
+                return
             self._tell(one, self.truth.clear(one, number), self._clear_fate(args["fate"], number), random)
 
     def _delete(self, random: Random, args: dict[str, Any]) -> None:
@@ -271,6 +277,8 @@ class World:
         if len(one.live) > 1 and not self._clears_tell_all:
             return
         old = one.state.row
+        if self._untellable(old.number):
+            return
         new = replace(old, number=args["number"])
         gap = args["gap"]
         nameless = old.number is None and self.manners.clears != "listed"
