@@ -230,8 +230,9 @@ class Scene:
             assert time.monotonic() < end, f"{counts}: {difference}"[:2000] + self.tail()
             time.sleep(0.2)
         books = self.witness.books
-        assert books.breaches == []
-        assert books.out_of_order(self.simulator.stored()) == []
+        assert not books.breaches, "\n".join(books.breaches)
+        disorder = books.out_of_order(self.simulator.stored())
+        assert not disorder, disorder
         since, self.repeats = books.repeats - self.repeats, books.repeats
         if repeats is not None:
             assert since <= repeats, f"{since} repeats, at most {repeats}"

@@ -1,0 +1,160 @@
+"""SIGTERM in every state, SIGTERM again, SIGHUP with a faulty file: it ends in time, or goes on as it was."""
+
+import signal
+import time
+
+import pytest
+from mosquitto import wait_until
+from process import PASSWORD, STOP_S, USERNAME
+from scene import FLOWS, Scene, size
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    with Scene(tmp_path_factory.mktemp("stop"), {"reconcile": {"interval": "2s"}}) as scene:
+        scene.start("live")
+        yield scene
+
+
+@pytest.fixture
+def scene(stage):
+    stage.simulator.set_account(username=USERNAME, password=PASSWORD)
+    stage.calm()
+    return stage
+
+
+def begin(scene: Scene, state: str) -> None:
+    """Bring it into this state of the upstream link."""
+    sim, cloud, bridge = scene.simulator, scene.cloud, scene.bridge
+    bridge.kill()
+    if state in ("logging_in", "login_refused"):
+        (scene.state_directory / "token.json").unlink()
+    if state == "login_refused":
+        sim.set_account(username=USERNAME, password="another")
+    elif state == "logging_in":
+        sim.rest_fault(kind="hang", where="login", times=None)
+    elif state == "subscribing":
+        sim.connect_fault(kind="no_connected", times=None)
+    elif state == "reconciling":
+        sim.rest_fault(kind="hang", where="count", times=None)
+    elif state == "polling":
+        sim.connect_fault(kind="status", status=502, times=None)
+    elif state == "quota":
+        sim.exhaust_quota(seconds=600)
+        sim.connect_fault(kind="status", status=502, times=None)
+    elif state == "degraded":
+        sim.rest_fault(kind="html", times=None)
+    elif state == "disconnected":
+        cloud.refuse()
+    elif state == "hanging":
+        cloud.hang()
+    begun = time.time()
+    bridge.start()
+    if state in ("starting", "hanging"):
+        scene.logged("started", len(bridge.notes("started")) + (state == "starting"))
+    else:
+        scene.wait_state(state, since=begun)
+
+
+STATES = ["subscribing", "reconciling", "polling", "disconnected", "login_refused", "logging_in", "live"]
+STATES += ["quota", "degraded", "hanging"]
+
+
+@pytest.mark.parametrize("state", STATES[: size(6, 10)])
+def test_sigterm_ends_in_time(scene, state):
+    begin(scene, state)
+    name = scene.impulse()
+    begun = time.monotonic()
+    scene.bridge.signal(signal.SIGTERM)
+    assert scene.bridge.wait(STOP_S) == 0
+    assert time.monotonic() - begun <= STOP_S
+    assert scene.witness.newest("bridge/state") == "offline"
+    scene.simulator.set_account(username=USERNAME, password=PASSWORD)
+    scene.calm()
+    scene.arrives(name)
+    scene.whole(repeats=0)
+
+
+@pytest.mark.parametrize("broker", ["refusing", "hanging", "half-open", "slow", "frozen"][: size(4, 5)])
+def test_sigterm_with_a_broker_in_trouble(scene, broker):
+    """What is owed waits for the next start."""
+    way = scene.mqtt
+    if broker == "refusing":
+        way.refuse()
+        way.reset()
+    elif broker == "hanging":
+        way.hang()
+        way.reset()
+    elif broker == "half-open":
+        way.swallow()
+    elif broker == "slow":
+        way.throttle(2_000)
+    else:
+        scene.broker.freeze()
+    names = [scene.impulse(number % 2) for number in range(200)]
+    pushed = scene.simulator.counters()["pushes_sent"]
+    assert pushed >= len(names)
+    begun = time.monotonic()
+    code = scene.bridge.stop()
+    took = time.monotonic() - begun
+    if broker == "frozen":
+        scene.broker.thaw()
+    assert (code, took <= STOP_S) == (0, True)
+    scene.calm()
+    scene.arrive(names)
+    scene.whole(repeats=100)
+
+
+def test_second_sigterm_waits_for_nothing(scene):
+    scene.mqtt.swallow(up=False, down=True)
+    for _ in range(50):
+        scene.impulse()
+    scene.bridge.signal(signal.SIGTERM)
+    scene.until(lambda: scene.bridge.notes("stopping"), "it is stopping")
+    begun = time.monotonic()
+    scene.bridge.signal(signal.SIGTERM)
+    assert scene.bridge.wait(STOP_S) == 0
+    assert time.monotonic() - begun < 2.5, "it waited for acknowledgements all the same"
+    scene.calm()
+    scene.whole(repeats=100)
+
+
+def test_sigterm_at_any_moment_of_the_start(scene):
+    """Before it listens to signals, the system's own way ends it; after that, it ends in good order."""
+    scene.bridge.kill()
+    for delay in [0.02 * n for n in range(0, 40, size(8, 1))]:
+        scene.bridge.start()
+        time.sleep(delay)
+        scene.bridge.signal(signal.SIGTERM)
+        assert scene.bridge.wait(STOP_S) in (0, -signal.SIGTERM)
+    scene.start()
+    scene.arrives(scene.impulse())
+    scene.whole(repeats=0)
+
+
+def test_sighup_with_a_faulty_file(scene):
+    good = scene.bridge.file.read_text()
+    refused = len(scene.bridge.notes("configuration_refused"))
+    try:
+        scene.bridge.file.write_text(good.replace("mqtt:", "mqqt:"))
+        scene.bridge.signal(signal.SIGHUP)
+        note = scene.logged("configuration_refused", refused + 1)
+        assert "mqtt" in note["text"]
+    finally:
+        scene.bridge.file.write_text(good)
+    assert scene.bridge.running()
+    assert scene.arrives(scene.impulse()) == "trigger"
+    reloaded = len(scene.bridge.notes("configuration_reloaded"))
+    for _ in range(10):
+        scene.bridge.signal(signal.SIGHUP)
+    scene.logged("configuration_reloaded", reloaded + 1)
+    assert scene.arrives(scene.impulse()) == "trigger"
+    assert scene.witness.newest("bridge/upstream")["state"] in FLOWS
+    scene.whole(repeats=0)
+
+
+def test_other_signals_change_nothing(scene):
+    for number in (signal.SIGPIPE, signal.SIGCONT, signal.SIGWINCH):
+        scene.bridge.signal(number)
+    assert scene.arrives(scene.impulse()) == "trigger"
+    assert wait_until(scene.bridge.running, 1.0)
