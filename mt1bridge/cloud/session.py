@@ -4,7 +4,7 @@ MT1-API sections 2 to 5 say how the server behaves; CONTRACT section 4 names the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote
 
@@ -90,7 +90,6 @@ class _InFlight:
     purpose: Purpose
     wanted: Wanted | None
     asked_ms: int
-    again: bool = False  # repeated after a login
 
 
 Outcome = (
@@ -135,7 +134,8 @@ class CloudSession:
         self._repeat: _InFlight | None = None
         self._verify = False
         self._doubtful: _InFlight | None = None  # refused again with a fresh token
-        self._refused_paths: set[str] = set()
+        self._suspects: set[str] = set()  # paths that were refused, and that no later token was accepted for yet
+        self._refused_paths: set[str] = set()  # paths that are refused with a token that is good
         self._list_at = 0.0
         self._listed: tuple[str, ...] | None = None
         self._refused_devices: frozenset[str] = frozenset()
@@ -241,7 +241,7 @@ class CloudSession:
         """Nothing of the session with this account or server holds any longer."""
         closing = [outcome for one in self.subscription.drop() for outcome in self._link_outcome(one)]
         self._kept = self._listed = self._in_flight = self._repeat = self._doubtful = None
-        self._verify, self._proven, self._refused_paths = False, False, set()
+        self._verify, self._proven, self._suspects, self._refused_paths = False, False, set(), set()
         self._list_at, self.list_refused = 0.0, False
         return [*closing, KeepToken(None)]
 
@@ -326,7 +326,7 @@ class CloudSession:
         if self._repeat is not None and not self._verify:
             repeat, self._repeat = self._repeat, None
             call = self._call(
-                repeat.purpose, repeat.call.method, repeat.call.path, dict(repeat.call.query), now, repeat.wanted, True
+                repeat.purpose, repeat.call.method, repeat.call.path, dict(repeat.call.query), now, repeat.wanted
             )
             return [call]
         if purpose is Purpose.VERIFY:
@@ -347,14 +347,13 @@ class CloudSession:
         query: dict[str, str],
         now: Now,
         wanted: Wanted | None,
-        again: bool = False,
     ) -> Call:
         self.calls += 1
         login = (self._username, self._password) if purpose is Purpose.LOGIN else None
         token = self._kept.token if self._kept and purpose is not Purpose.LOGIN else None
         call = Call(self.calls, method, path, query, login, token)
         self._budget.made(now, login=purpose is Purpose.LOGIN)
-        self._in_flight = _InFlight(call, purpose, wanted, now.utc_ms, again)
+        self._in_flight = _InFlight(call, purpose, wanted, now.utc_ms)
         return call
 
     # --- what comes from the link -------------------------------------------------------------------
@@ -443,7 +442,7 @@ class CloudSession:
             KeepBudget(memo),
             Note("quota_hit", "warning", facts, public=True),
             AlertRaised("quota", QUOTA_TEXT, facts),
-            *self._not_now(flight, outcome.text),
+            *self._not_now(flight, outcome.text, now),
         ]
 
     def _transient(self, outcome: replies.Transient, flight: _InFlight, now: Now) -> list[Outcome]:
@@ -457,13 +456,16 @@ class CloudSession:
         told = self.rest_works is False
         outcomes.append(Note("rest_failed", "debug" if told else "warning", facts))
         self.rest_works, self.rest_trouble = False, outcome.text
-        return outcomes + self._not_now(flight, outcome.text)
+        if flight.purpose is Purpose.VERIFY and outcome.trouble is None:  # it answers this alone so: do not insist
+            self._verify = False
+            doubtful, self._doubtful = self._doubtful, None
+            return outcomes + (self._not_now(doubtful, outcome.text, now) if doubtful else [])
+        return outcomes + self._not_now(flight, outcome.text, now)
 
-    def _not_now(self, flight: _InFlight, text: str) -> list[Outcome]:
-        if flight.again:
-            self._repeat = flight  # that a login came before it must not be forgotten
-        elif flight.purpose is Purpose.LIST:
-            self._list_at = 0.0
+    def _not_now(self, flight: _InFlight, text: str, now: Now) -> list[Outcome]:
+        """It was not answered: it is asked for again later, and other calls are not kept waiting for it."""
+        if flight.purpose is Purpose.LIST:
+            self._list_at = 0.0 if self.devices is None else now.monotonic + LIST_AGAIN_S
         if flight.wanted is None:
             return []
         return [WantFailed(flight.wanted, Failure.TRANSIENT, text)]
@@ -515,19 +517,20 @@ class CloudSession:
         if flight.purpose is Purpose.VERIFY:
             self._verify = False
             doubtful, self._doubtful = self._doubtful, None
-            waiting = self._not_now(replace(doubtful, again=False), text) if doubtful else []
+            waiting = self._not_now(doubtful, text, now) if doubtful else []
             if not self._proven and self.logins:
                 return waiting + self._login_refused(text, now)
             return waiting + self._forget_token(text)
         if self._may_be_the_path(flight, now):
             self._verify, self._doubtful = True, flight  # is it the token, or this path alone?
             return []
-        self._repeat = replace(flight, again=True)
+        self._suspects.add(flight.call.path)
+        self._repeat = flight
         return self._forget_token(text)
 
     def _may_be_the_path(self, flight: _InFlight, now: Now) -> bool:
         """A server that refuses calls of one kind must not cost a login for each of them."""
-        if flight.again or flight.call.path in self._refused_paths or (not self._proven and self.logins):
+        if flight.call.path in self._suspects | self._refused_paths or (not self._proven and self.logins):
             return True
         return bool(self._refused_paths) and now.monotonic - self._obtained_at < TOKEN_YOUNG_S
 
@@ -541,6 +544,7 @@ class CloudSession:
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is None:
             return []
+        self._suspects.discard(doubtful.call.path)
         self._refused_paths.add(doubtful.call.path)
         return self._path_refused("the MT1 server refuses this call, though it accepts the token", doubtful, now)
 
@@ -553,6 +557,7 @@ class CloudSession:
         return [Note("device_list_refused", "debug" if told else "warning", {"text": text})]
 
     def _ok(self, outcome: replies.Ok, flight: _InFlight) -> list[Outcome]:
+        self._suspects.discard(flight.call.path)
         self._refused_paths.discard(flight.call.path)
         if flight.purpose is Purpose.LIST:
             return self._devices(outcome)

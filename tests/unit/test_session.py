@@ -1,7 +1,7 @@
 """The session with the MT1 server, told as a story: calls that go out, answers that come, what is told of both."""
 
 import json
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 
@@ -359,13 +359,36 @@ def test_a_repeat_that_meets_the_quota_or_an_outage_is_still_a_repeat():
     story.tick()
     story.on()
     story.answers(status=-9000)
-    story.on()
-    assert story.last.path == COUNT
+    story.ask(CountWanted(C0))
     story.fails(Trouble.TIMEOUT)
-    story.on()
-    assert story.last.path == COUNT
+    story.ask(CountWanted(C0))
     assert short(story.answers(http=403)) == [("rest_restored", "info"), "over quota", ("quota_over", "info")]
     assert short(story.on()) == [CURRENT]  # and no second login
+
+
+@pytest.mark.parametrize("path", [LIST, CURRENT, COUNT])
+def test_one_call_that_is_never_answered_does_not_keep_the_others_waiting(path):
+    story = live()
+    story.seconds = 3700  # the list is due
+    turns, answered = cycle([C0, C1]), 0
+    for _ in range(60):
+        if story.session.free_at(story.now) < float("inf"):
+            story.ask(CountWanted(next(turns)))
+        else:
+            story.on()
+        if len(story.made) == answered:
+            continue
+        answered = len(story.made)
+        if story.last.path == path:
+            story.answers(http=500)
+        elif story.last.path == LOGIN:
+            story.answers(ACCOUNT, token="t2")
+        elif path == CURRENT and story.last.path == COUNT:
+            story.answers(http=403)
+        else:
+            story.answers({"value": 1})
+    assert story.made.count(COUNT.replace("channel/0", "channel/1")) >= 5
+    assert story.made.count(LOGIN) <= 2
 
 
 def test_a_restored_token_that_has_ended_costs_one_login():
