@@ -25,7 +25,7 @@ class Machine:
     Every look at the clock and every order carried out is a point at which the process may be killed (`point`).
     """
 
-    def __init__(self, timeline: Timeline, synchronised: bool, off_s: float) -> None:
+    def __init__(self, timeline: Timeline, synchronised: bool, off_s: float, keeps_snapshots: bool) -> None:
         self._timeline = timeline
         self.synchronised = synchronised
         self._off_s = off_s
@@ -36,8 +36,8 @@ class Machine:
         self._directory = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         self.path = Path(self._directory.name)
         self.commits = 0
-        self.keeps_snapshots = True
-        self._snapshots: deque[tuple[int, Snapshot]] = deque(maxlen=SNAPSHOTS)
+        self._keeps_snapshots = keeps_snapshots
+        self._snapshots: deque[tuple[int, Snapshot]] = deque([(0, {})], maxlen=SNAPSHOTS)
 
     def close(self) -> None:
         self._directory.cleanup()
@@ -81,26 +81,25 @@ class Machine:
         self.commits += 1
         if durable:
             self.synced()
-        elif self.keeps_snapshots:
+        elif self._keeps_snapshots:
             self._snapshots.append((self.commits, self._copy()))
 
     def synced(self) -> None:
         """Everything written until now survives a power cut."""
         self._snapshots.clear()
-        if self.keeps_snapshots:
+        if self._keeps_snapshots:
             self._snapshots.append((self.commits, self._copy()))
 
     def cut_power(self, back: int) -> int:
         """Undo the last commits; returns the number of the last one that the disk has kept."""
         self.boot += 1
         self.disk_fails = None
-        if not self._snapshots:
-            return self.commits
         number, snapshot = self._snapshots[max(0, len(self._snapshots) - 1 - back)]
         for name in (FILE, f"{FILE}-wal"):
             self._restore(self.path / name, snapshot.get(name))
         (self.path / f"{FILE}-shm").unlink(missing_ok=True)
         self._snapshots.clear()
+        self.commits = number
         return number
 
     def _copy(self) -> Snapshot:

@@ -6,17 +6,21 @@ from random import Random
 from typing import Any
 
 MANY = 100
-ACTIVE_S = 900.0  # faults stop then
+ACTIVE_S = 480.0  # faults stop then
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """at: true seconds. salt: for what is left to chance when it happens."""
+    """at: true seconds."""
 
     at: float
     kind: str
     args: dict[str, Any] = field(default_factory=dict)
     salt: int = 0
+
+    def random(self) -> Random:
+        """For what is left to chance when it happens."""
+        return Random(self.salt)
 
     def __str__(self) -> str:
         args = " ".join(f"{key}={value}" for key, value in self.args.items())
@@ -85,9 +89,9 @@ def _manners(random: Random) -> Manners:
     one_of = random.choice
     clears = one_of(("listed", "listed", "remove", "hidden"))
     return Manners(
-        devices=one_of((1, 1, 2)),
-        interval_s=one_of((30, 60, 120)),
-        full_interval_s=one_of((180, 300, 600)),
+        devices=one_of((1, 1, 1, 2)),
+        interval_s=one_of((60, 120)),
+        full_interval_s=one_of((240, 300)),
         calls_per_minute=one_of((20, 60, 60)),
         clears=clears,
         clear_number=clears != "listed" or random.random() < 0.8,

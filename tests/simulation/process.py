@@ -31,7 +31,7 @@ from mt1bridge.runtime.clock import CheckedClock
 from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 from tests.simulation.broker import Broker, Delivery
 from tests.simulation.links import Links
-from tests.simulation.machine import Killed, Machine
+from tests.simulation.machine import Machine
 from tests.simulation.plan import Manners
 from tests.simulation.server import Server
 from tests.simulation.truth import PushMark
@@ -112,7 +112,6 @@ class Process:
         self._turn = parts.turn(
             self.bridge, self.journal, self._clock.now, self._carry_out, self.settings.journal.keep_s
         )
-        self._first = True
 
     def _new_id(self) -> str:
         return f"j{self.around.witness.next_journal()}"
@@ -140,13 +139,11 @@ class Process:
         return bool(self._inbox)
 
     def wait_s(self) -> float:
-        if self._inbox or self._first:
-            return 0.0
+        """How long it may wait if no event comes. Raises Killed."""
         return self._turn.wait_s()
 
     def turn(self, at_once: int = EVENTS_AT_ONCE) -> None:
         """One turn with what is there. Raises Killed."""
-        self._first = False
         batch = [self._inbox.popleft() for _ in range(min(at_once, len(self._inbox)))]
         events = [event for event, _ in batch] or [Tick()]
         for event in events:
@@ -195,7 +192,7 @@ class Process:
         around.machine.point()
         match order:
             case Publish():
-                around.witness.handed_over(order, self.number)
+                around.witness.handed_over(order)
                 around.broker.publish(order, self.number)
             case Call():
                 self._asked[order.call] = self._clock.now()

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.simulation import plan as plans
 from tests.simulation.plan import Manners, Plan
@@ -63,8 +63,6 @@ def shrink(failure: Failure, parts: Parts, tries: int = 400) -> Failure:
 
 
 def _plainer(failure: Failure, still: Callable[[Plan], Failure | None]) -> Failure:
-    from dataclasses import replace
-
     plain = Manners()
     for name in Manners.__slots__:
         value = getattr(plain, name)

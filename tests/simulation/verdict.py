@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def judge(world: "World") -> None:
     """Raises Breach."""
-    if world.process is None:
+    if world.life.process is None:
         raise Breach("down", "the bridge does not run")
     for identity in world.truth.identities.values():
         if identity.steps:

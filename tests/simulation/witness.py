@@ -82,7 +82,7 @@ class Witness:
             self.notes.append((self._timeline.now, order))
             self._say(f"note {order.event} {dict(order.facts)}")
 
-    def handed_over(self, order: Publish, process: int) -> None:
+    def handed_over(self, order: Publish) -> None:
         kind = order.message.topic.rsplit("/", 1)[-1]
         if kind not in FACTS:
             return

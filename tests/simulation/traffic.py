@@ -1,0 +1,183 @@
+"""What devices and their users do: impulses, corrections, late uploads (MT1-API, section 10 and U14 to U20)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from tests.simulation.links import Links
+from tests.simulation.plan import Entry, Manners
+from tests.simulation.server import Server
+from tests.simulation.timeline import Timeline
+from tests.simulation.truth import START, Identity, PushMark, Row, Truth
+
+UPLOAD_AFTER_S = 0.05
+MINUTE_TICKS = 600_000_000
+
+Push = tuple[dict[str, Any], PushMark]
+
+
+class Traffic:
+    """One method for each kind of entry."""
+
+    def __init__(self, timeline: Timeline, manners: Manners, truth: Truth, server: Server, links: Links) -> None:
+        self._timeline = timeline
+        self._manners = manners
+        self._truth = truth
+        self._server = server
+        self._links = links
+
+    def before(self) -> None:
+        """What the server has before the first start."""
+        for number in range(self._manners.before):
+            timestamp = self._timeline.ticks - (number + 1) * MINUTE_TICKS
+            one = self._truth.identity(self._server.devices[0], 0, timestamp, old=True)
+            self._truth.start(one, Row(timestamp, START, number + 1))
+            one.steps[-1].pushes.clear()
+            self._server.show(one.device, 0, one.id, one.rows)
+
+    # --- impulses -----------------------------------------------------------------------------------
+
+    def impulse(self, entry: Entry) -> None:
+        args, random = entry.args, entry.random()
+        timestamp = self._device_ticks()
+        row = Row(
+            timestamp,
+            START,
+            args["number"],
+            args.get("valid", True),
+            args.get("blocked", False),
+            args.get("fallingEdge", True),
+            number_type=random.choice(("MANUAL", "SEQUENTIAL")),
+        )
+        one = self._truth.identity(self._device(entry), args["channel"], timestamp)
+        self._later(one, lambda: self._truth.start(one, row), args["fate"], random, UPLOAD_AFTER_S)
+
+    def late_upload(self, entry: Entry) -> None:
+        """A device comes back to the network with what it has stored."""
+        args, random = entry.args, entry.random()
+        moments = sorted(random.uniform(0.5, args["seconds"]) for _ in range(args["impulses"]))  # seconds ago
+        if args["order"] == "oldest":
+            moments.reverse()
+        elif args["order"] == "random":
+            random.shuffle(moments)
+        fate = "lost" if args["order"] == "history" else "ok"
+        for number, ago in enumerate(moments):
+            timestamp = self._device_ticks(ago)
+            one = self._truth.identity(self._device(entry), random.choice((0, 1)), timestamp)
+            row = Row(timestamp, START, number + 1)
+            self._later(one, lambda one=one, row=row: self._truth.start(one, row), fate, random, number * 0.01)
+
+    def odd(self, entry: Entry) -> None:
+        """What is no trigger that we know, pushed only."""
+        device, what = self._device(entry), entry.args["what"]
+        if what == "type":
+            one = self._truth.identity(device, 1, self._device_ticks(), old=True)
+            body, _ = self._truth.start(one, Row(one.timestamp, START, 1))
+            body["dto"]["type"] = "NewTrigger"
+            self._links.push(device, one.id, body, None)
+        elif what == "field":
+            dto = {"deviceId": device, "timingChannel": "C1", "timestamp": "soon"}
+            self._links.push(device, "odd", {"type": "ENTITY_ADD", "dto": dto}, None)
+        else:
+            self._links.push(device, "odd", b"\xff not json", None)
+
+    # --- corrections --------------------------------------------------------------------------------
+
+    def clear(self, entry: Entry) -> None:
+        one = self._picked(entry)
+        if one is None or not one.state.in_effect or not self._clearable(one):
+            return
+        number = one.state.row.number
+        fate = self._clear_fate(entry.args["fate"], number)
+        self._tell(one, self._truth.clear(one, number), fate, entry.random())
+
+    def delete(self, entry: Entry) -> None:
+        one = self._picked(entry)
+        if one is not None and one.state.in_effect:
+            self._tell(one, self._truth.delete(one), entry.args["fate"], entry.random())
+
+    def again(self, entry: Entry) -> None:
+        """What was cleared or deleted comes back."""
+        one = self._picked(entry)
+        if one is not None and not one.state.in_effect:
+            self._tell(one, self._truth.start(one, one.state.row), entry.args["fate"], entry.random())
+
+    def twin(self, entry: Entry) -> None:
+        """Another start with the same timestamp and channel (U20)."""
+        one = self._picked(entry)
+        if one is None or not one.state.in_effect:
+            return
+        numbers = {entry.args["number"], *(row.number for row in one.live)}
+        if None not in numbers and len(numbers) > len(one.live):
+            row = replace(one.state.row, number=entry.args["number"])
+            self._tell(one, self._truth.start(one, row), entry.args["fate"], entry.random())
+
+    def edit(self, entry: Entry) -> None:
+        """On the platform: the row is changed in place (U2)."""
+        one, args = self._picked(entry), entry.args
+        if one is None or not one.state.in_effect:
+            return
+
+        def change(row: Row) -> Row:
+            if args["what"] == "number":
+                return replace(row, number=args["number"])
+            return replace(row, **{args["what"]: not getattr(row, args["what"])})
+
+        self._tell(one, self._truth.edit(one, change), args["fate"], entry.random())
+
+    def renumber(self, entry: Entry) -> None:
+        """Two messages: the clear of the old number and the start with the new one (U17)."""
+        one, args, random = self._picked(entry), entry.args, entry.random()
+        if one is None or not one.state.in_effect or not self._clearable(one):
+            return
+        if args["number"] in [row.number for row in one.live]:
+            return
+        old = one.state.row
+        new = replace(old, number=args["number"])
+        nameless = old.number is None and self._manners.clears != "listed"
+        if args["order"] == "clear_first" or nameless:
+            self._tell(one, self._truth.clear(one, old.number), self._clear_fate(args["fate"], old.number), random)
+            self._later(one, lambda: self._truth.start(one, new), args["fate2"], random, args["gap"])
+            return
+        self._tell(one, self._truth.start(one, new), args["fate"], random)
+        fate = self._clear_fate(args["fate2"], old.number)
+        self._later(one, lambda: self._truth.clear(one, old.number), fate, random, args["gap"])
+
+    def _clearable(self, one: Identity) -> bool:
+        """Not where nobody could tell what is meant: one of several, or without a number and never listed."""
+        if len(one.live) > 1 and not (self._manners.clears == "listed" and self._manners.clear_number):
+            return False
+        return one.state.row.number is not None or self._manners.clears != "hidden"
+
+    def _clear_fate(self, fate: str, number: int | None) -> str:
+        """Two clears that name no number are two clears, unless history tells."""
+        nameless = number is None or not self._manners.clear_number
+        return "ok" if fate == "twice" and nameless and self._manners.clears != "listed" else fate
+
+    # --- the way to the bridge ----------------------------------------------------------------------
+
+    def _device(self, entry: Entry) -> str:
+        return self._server.devices[entry.args["device"] % len(self._server.devices)]
+
+    def _device_ticks(self, ago_s: float = 0.0) -> int:
+        return self._timeline.ticks + int((self._manners.device_ahead_s - ago_s) * 1e7)
+
+    def _picked(self, entry: Entry) -> Identity | None:
+        one = self._truth.newest(self._device(entry), entry.args["pick"])
+        return one if one is not None and one.steps else None
+
+    def _later(self, one: Identity, do: Callable[[], Push], fate: str, random: Random, seconds: float) -> None:
+        self._timeline.after(seconds, lambda: self._tell(one, do(), fate, random))
+
+    def _tell(self, one: Identity, push: Push, fate: str, random: Random) -> None:
+        """The server shows it in history soon, and pushes it."""
+        body, mark = push
+        rows, lag_s = one.rows, self._manners.lag_s
+        one.shown_at = one.shown_at or self._timeline.now + lag_s
+        self._timeline.after(lag_s, lambda: self._server.show(one.device, one.channel, one.id, rows))
+        if fate == "lost":
+            return
+        delay = random.choice((1.0, 15.0)) if fate == "slow" else 0.0
+        for _ in range(2 if fate == "twice" else 1):
+            self._links.push(one.device, one.id, body, mark, delay)
