@@ -40,6 +40,7 @@ from mt1bridge.topics.names import Names
 STOP_GRACE_S = 3.0
 SUBSCRIBED_AFTER_S = 1.0  # a SUBSCRIBE needs a moment to take effect; history that is read sooner may miss a trigger
 BIRTH_SPREAD_S = 3.0
+OF_THE_BROKER = "other_instance"
 LITTLE_DISK_BYTES = 50_000_000
 
 
@@ -266,7 +267,8 @@ class Bridge:
         for device in before.devices():
             self._learning.devices.add(device)
         for name, alert in before.alerts().items():
-            parts.desk.alert(name, alert.text, alert.facts, alert.since_ms)
+            if name != OF_THE_BROKER:  # raised anew where it is so still
+                parts.desk.alert(name, alert.text, alert.facts, alert.since_ms)
         self._report.again()
 
     # --- the end ------------------------------------------------------------------------------------

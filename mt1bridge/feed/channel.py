@@ -38,6 +38,7 @@ class Channel:
     settled: bool = False  # a scan was concluded since the last subscription
     was_read: bool = False  # a scan was concluded since the process began
     waits: bool = False  # the scan that is wanted is to confirm something later
+    failed_at: float = float("-inf")  # the last call brought nothing
     refused: bool = False
     barred: bool = False  # its whole device is refused
     answered: bool = False

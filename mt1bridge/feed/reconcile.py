@@ -16,6 +16,8 @@ from mt1bridge.model.known import ChannelMemory, Known
 from mt1bridge.model.trigger import ChannelId
 
 NARROW_BACK_MS = 600_000
+YIELD_S = 60.0  # so long after a call that brought nothing a channel lets the others go first
+YIELDING = 10.0  # more than any urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ class Reconciliation:
         best: tuple[float, float, Callable[[], Wanted]] | None = None
         for channel in self._channels.values():
             choice = self._choice(channel, now)
+            if choice is not None and now.monotonic - channel.failed_at < YIELD_S:
+                choice = (choice[0] + YIELDING, channel.failed_at, choice[2])
             if choice is not None and (best is None or choice[:2] < best[:2]):
                 best = choice
         return best[2]() if best else None
@@ -247,7 +251,8 @@ class Reconciliation:
 
     def _failed(self, channel: Channel, failed: WantFailed, now: Now) -> list[Outcome]:
         if failed.failure is Failure.TRANSIENT:
-            return []  # asked again as soon as a call may go
+            channel.failed_at = now.monotonic  # asked again, but it may be that only this one cannot be answered
+            return []
         outcomes: list[Outcome] = [Forget(channel.scan.number)] if channel.scan else []
         channel.scan, channel.refused = None, True
         channel.scan_due, channel.count_due = None, now.monotonic + self._full_interval()

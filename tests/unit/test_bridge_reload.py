@@ -199,6 +199,17 @@ def test_alerts_stand_on_the_other_broker_too_since_they_began(start):
     assert running.says(f"mt1/bridge/alert/{name}") == before
 
 
+def test_a_base_topic_of_its_own_is_the_end_of_the_quarrel_with_another_instance(start):
+    running = start(device(HUT))
+    running.arrives("mt1/bridge/info", b'{"instance": "other"}')
+    running.run(5)
+    assert "other_instance_found" in running.events()
+    running.reconfigure(changed_mqtt(running, base_topic="club/timing"))
+    running.run(30)
+    assert running.retained["club/timing/bridge/state"] == b"online"
+    assert running.topics("club/timing/bridge/alert/") == set()
+
+
 def test_the_state_and_the_availability_are_told_to_the_other_broker(start):
     running = start(device(HUT))
     running.reconfigure(changed_mqtt(running, host="other.example"))
