@@ -149,10 +149,10 @@ class Budget:
     def restore(self, memo: BudgetMemo, now: Now) -> None:
         """Take over what an earlier process knew.
 
-        A wall clock that was set back since then, or a memo of nonsense, counts as no time passed: it waits, but
-        never longer than the longest pause that there is.
+        A wall clock that was set back since then, one that is not known to be right, or a memo of nonsense count as
+        no time passed: it waits, but never longer than the longest pause that there is.
         """
-        passed_s = max(now.utc_ms - memo.saved_ms, 0) / 1000
+        passed_s = max(now.utc_ms - memo.saved_ms, 0) / 1000 if now.good else 0.0
         self._refused = min(max(memo.refused, 0), _MAX_REFUSED)
         self._quota_step = min(max(memo.quota_step, 0), _MAX_STEP)
         self._login_not_before = _until(memo.login_not_before_ms, memo, REFUSED_PAUSES_S[-1], passed_s, now)

@@ -8,7 +8,8 @@ from tests.simulation.timeline import Timeline
 from tests.simulation.witness import Breach
 
 NEVER = float("inf")
-SPINNING = 500  # turns at one instant
+TURN_S = 0.004
+SPINNING = 1_000  # turns without a pause
 STOP_WITHIN_S = 5.0
 KILL_SPREAD = 60
 
@@ -28,14 +29,15 @@ class Life:
         self._kills_left = 0
         self._kill_points = 0
         self._down_s = 0.1
-        self._turns, self._turned_at = 0, 0.0
+        self._busy_until = 0.0
+        self._turns = 0
 
     def next_at(self) -> float:
         """True second when the process does something next."""
         if self.process is None:
             return self._start_at
         wake = self._timeline.now if self.process.has_events else self._wake_at
-        return max(wake, self._stalled_until)
+        return max(wake, self._stalled_until, self._busy_until)
 
     def step(self) -> None:
         """A start or a turn, now."""
@@ -58,11 +60,11 @@ class Life:
         self._wake_at = self._timeline.now
 
     def _turn(self, process: Process) -> None:
-        self._turns = self._turns + 1 if self._turned_at == self._timeline.now else 0
-        self._turned_at = self._timeline.now
+        self._turns = self._turns + 1 if self._timeline.now <= self._busy_until else 0
         if self._turns > SPINNING:
-            raise Breach("spin", f"{SPINNING} turns at one instant")
+            raise Breach("spin", f"{SPINNING} turns without a pause")
         process.turn()
+        self._busy_until = self._timeline.now + TURN_S
         if process.finished:
             self._say("process ended")
             process.end()

@@ -99,6 +99,7 @@ class Machine:
             self._restore(self.path / name, snapshot.get(name))
         (self.path / f"{FILE}-shm").unlink(missing_ok=True)
         self._snapshots.clear()
+        self._snapshots.append((number, snapshot))
         self.commits = number
         return number
 
