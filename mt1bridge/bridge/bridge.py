@@ -124,7 +124,10 @@ class Bridge:
 
     def journal_set_aside(self, file: str) -> None:
         """The journal could not be read; history brings back what the MT1 server still has."""
-        text = f"The journal was damaged and was set aside as {file}; what it held is read back from the MT1 server."
+        text = (
+            f"The journal could not be read (damaged, or of a newer mt1bridge) and was set aside as {file}; "
+            "what it held is read back from the MT1 server."
+        )
         self.parts.tell(AlertRaised("journal", text, {"file": file}))
 
     def _orders(self) -> list[Order]:
