@@ -258,5 +258,16 @@ class Scene:
         numbers = [one["number"] for one in self.simulator.requests()]
         return max(numbers, default=0) + 1
 
+    def drained(self) -> None:
+        """Until the bridge owes the broker nothing any more: repeats have come too."""
+
+        def asked() -> bool:
+            answers = len(self.witness.seen("bridge/response/health"))
+            self.witness.publish("mt1/bridge/request/health", {})
+            self.witness.wait(lambda: len(self.witness.seen("bridge/response/health")) > answers, "an answer")
+            return bool(self.witness.newest("bridge/response/health")["mqtt"]["backlog"] == 0)
+
+        self.until(asked, "nothing owed")
+
     def logins(self) -> int:
         return int(self.simulator.counters().get("logins", 0))

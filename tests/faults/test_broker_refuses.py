@@ -3,6 +3,7 @@
 import subprocess
 
 import paho.mqtt.client as paho
+import pytest
 import yaml
 from mosquitto import Mosquitto, Options
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -40,6 +41,7 @@ def test_wrong_password_mended_in_our_file(tmp_path):
         scene.whole(repeats=0)
 
 
+@pytest.mark.full
 def test_wrong_password_mended_at_the_broker(tmp_path):
     users = {"bridge": "another", WITNESS[0]: WITNESS[1]}
     login = {"mqtt": {"username": "bridge", "password": "right"}}

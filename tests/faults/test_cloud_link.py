@@ -5,7 +5,7 @@ import time
 import pytest
 from scene import FLOWS, Scene, size
 
-CLOSE_CODES = size(2, 6)
+CLOSE_CODES = size(1, 6)
 NO_LOGINS = 1  # that of the first start alone
 
 
@@ -130,6 +130,7 @@ def test_mute_push(scene):
     scene.whole(repeats=0)
 
 
+@pytest.mark.full
 def test_every_hundredth_push_is_lost(scene):
     scene.simulator.behave(drop_percent=5.0, duplicate_percent=5.0, reorder_percent=0.0)
     load = scene.simulator.load(count=size(200, 3000), per_second=50, corrections=0.05, seed=23)
@@ -137,7 +138,8 @@ def test_every_hundredth_push_is_lost(scene):
     scene.whole(repeats=0)
 
 
-@pytest.mark.parametrize("kind", ["half-open", "no heart-beats"][: size(1, 2)])
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["half-open", "no heart-beats"])
 def test_silence(scene, kind):
     """Nothing is heard any more, and nobody closes: noticed while it is silent, not at the next send."""
     lost = len(scene.bridge.notes("link_lost"))
@@ -162,7 +164,7 @@ def test_rest_that_misbehaves(scene):
     """Pages of a portal, cut and hanging answers: push goes on, the state says it, none is taken for an answer."""
     kinds = [{"kind": "html"}, {"kind": "truncated"}, {"kind": "cut"}, {"kind": "reset"}, {"kind": "empty"}]
     kinds += [{"kind": "hang"}, {"kind": "slow", "delay_s": 0.1}, {"kind": "huge"}]
-    for options in kinds[: size(2, 8)]:
+    for options in kinds[: size(1, 8)]:
         scene.simulator.rest_fault(where="count", **options)
     begun = time.time()
     status = scene.wait_state("degraded", since=begun)
