@@ -181,8 +181,11 @@ class Bridge:
         parts = self.parts
         parts.desk.board.touch("info")
         if text is None:
-            parts.reconciliation.recall(parts.journal.channels())
+            if parts.journal.was_unread:
+                parts.reconciliation.recall(parts.journal.channels(), parts.now)
             for memory in parts.reconciliation.memories:
+                if memory.seen:
+                    parts.desk.channel(memory.at)
                 parts.desk.changed(memory.at, last=True)
             parts.tell(Note("journal_restored", "info", {"journal": parts.journal.journal}))
             parts.tell(AlertOver("journal"))

@@ -172,24 +172,25 @@ class Learning:
             if absent.id.timestamp not in rows:
                 rows[absent.id.timestamp] = ()
                 known[absent.id] = absent
-        growth, again = self._compare_each(order.at, rows, known)
-        self.feed(parts.reconciliation.compared(scan, upto, growth, again, done, parts.now))
+        growth, loss, again = self._compare_each(order.at, rows, known)
+        self.feed(parts.reconciliation.compared(scan, upto, growth, loss, again, done, parts.now))
 
     def _compare_each(
         self, at: ChannelId, rows: dict[int, tuple[Sighting, ...]], known: dict[TriggerId, Known]
-    ) -> tuple[int, bool]:
-        """(rows first listed, look again soon)."""
+    ) -> tuple[int, int, bool]:
+        """(rows first listed, rows listed no more, look again soon)."""
         parts = self._parts
         memory = parts.reconciliation.memory(at)
         assert memory is not None  # a scan runs on it
         asked_ms = parts.reconciliation.asked_ms(at)
         is_live = _never if parts.start.may_repeat and not parts.reconciliation.was_read(at) else self._is_live
         learned: list[Learned] = []
-        growth, again = 0, False
+        growth, loss, again = 0, 0, False
         for timestamp in sorted(rows):
             trigger = TriggerId(at.device, at.channel, timestamp)
             before, listed = known.get(trigger), rows[timestamp]
             was_listed = before.row_count if before else 0
+            loss += max(0, was_listed - len(listed))
             if not listed and before is not None and not parts.reconciliation.may_be_deleted(at, before):
                 if was_listed:  # if it comes back, the count rises too
                     learned.append(Learned(at, replace(before, row_count=0)))
@@ -205,7 +206,7 @@ class Learning:
         self._learn(learned)
         self.found_in_history += sum(1 for one in learned if one.fact is not None)
         self._look_for_missed(at, learned, asked_ms)
-        return growth, again
+        return growth, loss, again
 
     def _look_for_missed(self, at: ChannelId, learned: Iterable[Learned], asked_ms: int) -> None:
         """History alone shows impulses that a standing subscription should have brought: renew it."""

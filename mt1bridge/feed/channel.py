@@ -15,7 +15,7 @@ from mt1bridge.model.trigger import CHANNELS, TICKS_PER_MS, ChannelId, Sighting
 DAY_MS = 86_400_000
 CONFIRM_S = 60.0  # a row that is not listed any more must be missed twice, this far apart
 LOOK_AGAIN_S = 15.0
-LISTED_WITHIN_MS = 300_000  # what was pushed longer ago than that should be in history
+UNLISTED_S = 300.0  # and one that was pushed but never listed, this far apart
 MANY_ABSENT = 1_000
 KEEP_EVERY_MS = 3_600_000
 
@@ -33,8 +33,9 @@ class Channel:
     asked_ms: int = 0
     scanned_at: float = float("-inf")
     growth: int = 0  # rows that history showed first since base_count
+    loss: int = 0  # rows that it showed no more
     pushed_ends: int = 0
-    absent: set[int] = field(default_factory=set)  # not listed by the last scan that should have listed them
+    absent: dict[int, int] = field(default_factory=dict)  # timestamps that history misses -> UTC ms since when
     settled: bool = False  # a scan was concluded since the last subscription
     was_read: bool = False  # a scan was concluded since the process began
     waits: bool = False  # the scan that is wanted is to confirm something later
@@ -90,32 +91,37 @@ class Channel:
     def may_be_deleted(self, known: Known) -> bool:
         """True if a row that is not listed has been removed; false at first, or where the server may only forget.
 
-        Once is no proof: the second scan decides. What is older than all that is listed may have left the server's
-        retention (U27), unless it is younger than a day and was listed before, or pushed so long ago that it should be.
+        Once is no proof: it must be missed again a while later, longer where it was pushed and never listed. What is
+        older than all that is listed may have left the server's retention (U27), unless it is younger than a day.
         """
-        timestamp = known.id.timestamp
-        was_listed = known.row_count > 0 or known.rows not in ("", NO_ROWS)
-        should_be = bool(known.changed_ms) and self.asked_ms - known.changed_ms > LISTED_WITHIN_MS
-        scan = self.scan
+        scan, timestamp = self.scan, known.id.timestamp
         assert scan is not None
+        was_listed = known.row_count > 0 or known.rows not in ("", NO_ROWS)
         inside = scan.newest is not None and scan.oldest is not None and scan.oldest < timestamp < scan.newest
         young = timestamp > (self.asked_ms - DAY_MS) * TICKS_PER_MS
-        if not inside and not (young and (was_listed or should_be)):
+        if not inside and not (young and (was_listed or known.changed_ms)):
             return False
-        if timestamp in self.absent:
-            self.absent.discard(timestamp)
+        if timestamp not in self.absent and len(self.absent) >= MANY_ABSENT:
+            return False
+        since_ms = min(self.absent.get(timestamp, self.asked_ms), self.asked_ms)
+        left_s = (CONFIRM_S if was_listed else UNLISTED_S) - (self.asked_ms - since_ms) / 1000
+        if left_s <= 0:
+            self.absent.pop(timestamp)
             return True
-        if len(self.absent) < MANY_ABSENT:
-            self.absent.add(timestamp)
-            scan.follow_up = True
+        self.absent[timestamp] = since_ms
+        scan.missed.add(timestamp)
+        scan.look_again_in(left_s)
         return False
 
-    def compared(self, scan: Scan, upto: int, growth: int, look_again: bool, done: bool, now: Now) -> list[Outcome]:
-        """A batch was compared up to and including timestamp `upto`. growth: rows first listed in it."""
+    def compared(
+        self, scan: Scan, upto: int, growth: int, loss: int, look_again: bool, done: bool, now: Now
+    ) -> list[Outcome]:
+        """A batch was compared up to and including timestamp `upto`. growth, loss: rows listed first, and no more."""
         self.growth += growth
+        self.loss += loss
         scan.compared_to = upto
         if look_again:
-            scan.follow_up = True
+            scan.look_again_in(LOOK_AGAIN_S)
         if not done:
             return [self._compare(scan)]
         return self._finish(scan, now)
@@ -124,24 +130,28 @@ class Channel:
 
     def _finish(self, scan: Scan, now: Now) -> list[Outcome]:
         self.scan = None
-        proof = conclude(self.memory, scan, self.growth, self.pushed_ends, self.asked_ms, now.utc_ms)
+        proof = conclude(self.memory, scan, self.growth, self.loss, self.pushed_ends, self.asked_ms, now.utc_ms)
+        self._forget_absent(scan)
         outcomes: list[Outcome] = [Forget(scan.number)]
         self.asked_ms = 0
         if proof.escalate is not None:
             self.memory = replace(proof.memory, complete=False)
             self.want_scan(proof.escalate, now.monotonic)
             return [*outcomes, self.kept_or_checked()]
-        self.growth = self.pushed_ends = 0
+        self.growth = self.loss = self.pushed_ends = 0
         self.settled = self.was_read = True
         if scan.reach is not Reach.NARROW:
             self.scanned_at = now.monotonic
-        if scan.reach is not Reach.NARROW and not scan.follow_up:
-            self.absent.clear()
-        if scan.follow_up:
-            self.want_scan(Reach.WINDOW, now.monotonic + (CONFIRM_S if self.absent else LOOK_AGAIN_S), waits=True)
+        if scan.again_s is not None:
+            self.want_scan(max(scan.reach, Reach.WINDOW), now.monotonic + max(scan.again_s, LOOK_AGAIN_S), waits=True)
         elif not proof.memory.baselined:
             self.want_scan(Reach.ALL, now.monotonic, waits=True)
         return outcomes + self.concluded(proof.memory)
+
+    def _forget_absent(self, scan: Scan) -> None:
+        """What this scan would have missed again, and did not, is there."""
+        lower = self._compare(scan).absent_from
+        self.absent = {at: since for at, since in self.absent.items() if at in scan.missed or at < lower}
 
     def concluded(self, memory: ChannelMemory) -> list[Outcome]:
         before, self.memory = self.memory, memory

@@ -14,11 +14,14 @@ class Proof:
     escalate: Reach | None = None
 
 
-def conclude(memory: ChannelMemory, scan: Scan, growth: int, pushed_ends: int, asked_ms: int, now_ms: int) -> Proof:
+def conclude(
+    memory: ChannelMemory, scan: Scan, growth: int, loss: int, pushed_ends: int, asked_ms: int, now_ms: int
+) -> Proof:
     """Judge a finished scan.
 
-    growth: rows that history shows and did not show when `memory.base_count` was explained. pushed_ends: clears and
-    deletions pushed since then; a server may count them and list none (U14), so they explain a rise too.
+    growth: rows that history shows and did not show when `memory.base_count` was explained; loss: those that it shows
+    no more. pushed_ends: clears and deletions pushed since then; a server may count them and list none (U14), so they
+    explain a rise too.
     """
     assert scan.count is not None  # every scan begins with a count
     rise = 0 if memory.base_count is None else scan.count - memory.base_count
@@ -28,10 +31,12 @@ def conclude(memory: ChannelMemory, scan: Scan, growth: int, pushed_ends: int, a
         missing, carry = max(0, memory.missing + rise), growth
     else:
         left = memory.missing + rise - growth - memory.carry
-        missing = max(0, left - pushed_ends)
+        missing = max(0, left - (pushed_ends if scan.reach is Reach.ALL else 0))  # only where nothing else can be read
         carry = max(0, -left)
     if missing and scan.reach is not Reach.ALL and (rise > 0 or not memory.missing):
         return Proof(replace(memory, server_count=scan.count), Reach(scan.reach + 1))
+    if rise < -loss and scan.reach is not Reach.ALL:  # something older is gone
+        return Proof(replace(memory, server_count=scan.count), Reach.ALL)
     proven = scan.reach is not Reach.NARROW
     complete = missing == 0 if proven else None
     return Proof(
@@ -45,8 +50,15 @@ def conclude(memory: ChannelMemory, scan: Scan, growth: int, pushed_ends: int, a
             checked_ms=now_ms,
             proven_ms=asked_ms if proven and missing == 0 else memory.proven_ms,
             window_rows=scan.rows if scan.reach is Reach.WINDOW else memory.window_rows,
-            read_all_ms=now_ms if scan.reach is Reach.ALL else memory.read_all_ms,
+            read_all_ms=_read_all_ms(memory, scan, now_ms),
             # A channel that the server counts nothing on has no past: whatever it lists from now on is told.
             baselined=memory.baselined or scan.reach is Reach.ALL or (scan.count == 0 and scan.rows == 0),
         )
     )
+
+
+def _read_all_ms(memory: ChannelMemory, scan: Scan, now_ms: int) -> int:
+    """0 while something is missed that another read without bound must confirm, even after a restart."""
+    if scan.reach is not Reach.ALL:
+        return memory.read_all_ms
+    return 0 if scan.missed else now_ms

@@ -49,12 +49,15 @@ class Reconciliation:
                 barred = memory.at.device in self._refused_devices
                 self._channels[memory.at] = Channel(memory, memory, count_due=now.monotonic, barred=barred)
 
-    def recall(self, memories: Iterable[ChannelMemory]) -> None:
-        """What an earlier process wrote down can be read only now: how far back the first start reached."""
+    def recall(self, memories: Iterable[ChannelMemory], now: Now) -> None:
+        """What an earlier process wrote down can be read only now: how far back the first start reached, and so on."""
         for kept in memories:
             channel = self._channels.get(kept.at)
             if channel is not None:
-                channel.memory = replace(channel.memory, cut_ms=kept.cut_ms, baselined=kept.baselined)
+                channel.memory = replace(
+                    channel.memory, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=channel.memory.seen or kept.seen
+                )
+                channel.want_scan(Reach.ALL, now.monotonic)
 
     def remove(self, device: str) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -319,9 +322,11 @@ class Reconciliation:
         """Whether a row that is not listed has been removed."""
         return self._channels[at].may_be_deleted(known)
 
-    def compared(self, scan: Scan, upto: int, growth: int, look_again: bool, done: bool, now: Now) -> list[Outcome]:
-        """A batch was compared up to and including timestamp `upto`. growth: rows first listed in it."""
-        return self._channels[scan.at].compared(scan, upto, growth, look_again, done, now)
+    def compared(
+        self, scan: Scan, upto: int, growth: int, loss: int, look_again: bool, done: bool, now: Now
+    ) -> list[Outcome]:
+        """A batch was compared up to and including timestamp `upto`. growth, loss: rows listed first, and no more."""
+        return self._channels[scan.at].compared(scan, upto, growth, loss, look_again, done, now)
 
     def grown(self, at: ChannelId, rows: int) -> None:
         """Rows that are told without being compared (malformed, unknown types) were first listed."""

@@ -39,13 +39,17 @@ class Scan:
     newest: int | None = None
     oldest: int | None = None
     restarts: int = 0
-    follow_up: bool = False
+    missed: set[int] = field(default_factory=set)  # timestamps that should be listed and are not
+    again_s: float | None = None  # seconds after which another look is wanted
     _tail: list[Seen] = field(default_factory=list)
     _overlap: int = 0
 
     @property
     def to_ms(self) -> int:
         return self.started_ms + AHEAD_MS
+
+    def look_again_in(self, seconds: float) -> None:
+        self.again_s = seconds if self.again_s is None else min(self.again_s, seconds)
 
     def wanted(self) -> PageWanted:
         from_ms = None if self.from_ms is None else max(0, self.from_ms - MARGIN_MS)

@@ -68,6 +68,7 @@ class Journal:
         self.opened_ms = 0
         self._begun = True
         self.trouble: str | None = None
+        self.was_unread = False  # when the disk took writes again, it held what nobody had read
 
     # --- open and close -----------------------------------------------------------------------------
 
@@ -278,7 +279,8 @@ class Journal:
             unread, disk = self._disk is None, self._disk or self._checked()
             self._disk = disk
             disk.begin()
-            merge.give(self._memory, disk, self._acknowledged, told_alone=unread and disk.last_epoch() is not None)
+            self.was_unread = unread and disk.last_epoch() is not None
+            merge.give(self._memory, disk, self._acknowledged, told_alone=self.was_unread)
             if unread:
                 disk.recount()
             last = disk.last_epoch()

@@ -64,7 +64,8 @@ def give(memory: Store, disk: Store, acknowledged: Iterable[Entry], told_alone: 
         disk.db.execute(_GIVE_TRIGGER, row)
     for one in memory.channels():
         if one.at in before:
-            disk.remember(replace(one, cut_ms=before[one.at].cut_ms, baselined=before[one.at].baselined))
+            kept = before[one.at]
+            disk.remember(replace(one, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=one.seen or kept.seen))
     for row in memory.db.execute("SELECT * FROM fact").fetchall():
         disk.db.execute(_GIVE_FACT, row)
     for entry in acknowledged:
