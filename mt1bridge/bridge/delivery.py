@@ -174,11 +174,11 @@ class Delivery:
         parts = self._parts
         facts: dict[str, object] = {"reason": f"0x{reason:02X}"}
         later = parts.now.monotonic + HOLD_S + HOLD_SPREAD_S * parts.random.random()
-        if what.slot is not None:
-            parts.desk.board.acknowledged(what.slot)
         if what.entry is None:
             self._note_refused(what.topic or "", {**facts, "topic": what.topic or ""})
-            if what.slot is not None and reason != handing.TOO_LARGE:  # what is too large stays so until it changes
+            if what.slot is not None and reason == handing.TOO_LARGE:
+                parts.desk.board.acknowledged(what.slot)  # what is too large stays so until it changes
+            elif what.slot is not None:
                 parts.desk.board.refused(what.slot, later)
             return
         facts["id"] = what.entry.fact.id

@@ -102,9 +102,11 @@ class Board:
         return whole
 
     def refused(self, key: str, until: float) -> None:
-        """The broker refused it: it is tried again, but not before then. Call after `acknowledged`."""
-        if key in self._slots:
-            self._slots[key].not_before = until
+        """The broker refused one publication of it: all of it is tried again, but not before then."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.in_flight = max(0, slot.in_flight - 1)
+            slot.not_before = until
             self.touch(key)
 
 
