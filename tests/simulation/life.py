@@ -69,6 +69,7 @@ class Life:
             self._say("process ended")
             process.end()
             self.process = None
+            self._start_at = self._timeline.now + self._down_s
         else:
             self._wake_at = self._timeline.now + process.wait_s()
 
@@ -91,11 +92,6 @@ class Life:
         """No more trouble: it runs, or is started."""
         self._kills_left = 0
         self._stalled_until = 0.0
-        self._start_if_down()
-
-    def _start_if_down(self) -> None:
-        if self.process is None and self._start_at == NEVER:
-            self._start_at = self._timeline.now
 
     def kill(self, points: int, down_s: float, again: int = 0) -> None:
         """SIGKILL after so many points (machine.py), and again so many times after the start."""
@@ -109,11 +105,11 @@ class Life:
         if process is None or process.stop_asked:
             return
         process.stop()
+        self._down_s = down_s
 
         def look() -> None:
             if process.alive and self._stalled_until < asked:
                 raise Breach("stop", f"still there {STOP_WITHIN_S:.0f} s after SIGTERM at {asked:.1f}")
-            self._timeline.after(down_s, self._start_if_down)
 
         self._timeline.after(STOP_WITHIN_S, look)
 
@@ -124,6 +120,7 @@ class Life:
         self._machine.kill_in = None
         kept = self._machine.cut_power(back)
         self._around.witness.died(kept)
+        self._machine.commits = kept
         self._stalled_until = 0.0
         self._start_at = self._timeline.now + down_s
 

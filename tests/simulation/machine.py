@@ -100,7 +100,6 @@ class Machine:
         (self.path / f"{FILE}-shm").unlink(missing_ok=True)
         self._snapshots.clear()
         self._snapshots.append((number, snapshot))
-        self.commits = number
         return number
 
     def _copy(self) -> Snapshot:

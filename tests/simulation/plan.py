@@ -38,6 +38,7 @@ class Manners:
     devices: int = 1
     interval_s: int = 60
     full_interval_s: int = 300
+    window_s: int = 172_800
     calls_per_minute: int = 60
     clears: str = "listed"
     clear_number: bool = True
@@ -92,6 +93,7 @@ def _manners(random: Random) -> Manners:
         devices=one_of((1, 1, 1, 2)),
         interval_s=one_of((60, 120)),
         full_interval_s=one_of((240, 300)),
+        window_s=one_of((900, 172_800)),
         calls_per_minute=one_of((20, 60, 60)),
         clears=clears,
         clear_number=clears != "listed" or random.random() < 0.8,

@@ -76,7 +76,7 @@ def settings(manners: Manners, devices: list[str]) -> Settings:
         home_assistant=HomeAssistantSettings(False, "homeassistant"),
         journal=JournalSettings(Path("/nowhere"), 90 * 86400),
         reconcile=ReconcileSettings(
-            manners.interval_s, manners.full_interval_s, 172_800, 0, manners.calls_per_minute, 10
+            manners.interval_s, manners.full_interval_s, manners.window_s, 0, manners.calls_per_minute, 10
         ),
         log=LogSettings("info", "auto"),
     )  # fmt: skip
@@ -149,6 +149,7 @@ class Process:
         for event in events:
             if isinstance(event, Answer | NoAnswer):
                 self._compare_clocks(event)
+        self.around.witness.blind = self.journal._disk is None
         self._turn.take(events)
         self.finished = self.bridge.finished
         on_disk = self.journal.trouble is None
@@ -212,8 +213,8 @@ class Process:
                 else:
                     self._write(kept.TOKEN_FILE, kept.token_to_text(order.kept, URL))
             case KeepBudget():
-                self._write(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
-                around.witness.budget_kept(order.memo)
+                if self._write(kept.BUDGET_FILE, kept.memo_to_text(order.memo)):
+                    around.witness.budget_kept(order.memo)
             case Finished():
                 pass
             case _:
@@ -223,7 +224,10 @@ class Process:
         content = self.around.machine.files.get(name)
         return json.loads(content) if content else None
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, content: bytes) -> bool:
+        """Replace a file whole; False if the disk does not take it."""
         self.around.machine.point()
-        if self.around.machine.disk_fails is None:
-            self.around.machine.files[name] = content
+        if self.around.machine.disk_fails is not None:
+            return False
+        self.around.machine.files[name] = content
+        return True

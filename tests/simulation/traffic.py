@@ -94,7 +94,7 @@ class Traffic:
 
     def delete(self, entry: Entry) -> None:
         one = self._picked(entry)
-        if one is not None and one.state.in_effect:
+        if one is not None and one.state.in_effect and (len(one.live) == 1 or self._manners.deletes == "remove"):
             self._tell(one, self._truth.delete(one), entry.args["fate"], entry.random())
 
     def again(self, entry: Entry) -> None:

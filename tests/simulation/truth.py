@@ -75,14 +75,14 @@ class Identity:
         """A push of it surely arrived."""
         return any(push.taken is not None for step in self.steps for push in step.pushes)
 
-    def right_ends(self) -> list[State]:
+    def right_ends(self, blind: bool = False) -> list[State]:
         """States that a bridge may rightly hold it to be in.
 
         Where the last step was pushed and taken, it is that one. Otherwise history must tell, and where it looks as
-        it did before, what was right since then is right still.
+        it did before, what was right since then is right still. blind: what was pushed is not to be known.
         """
         last = self.steps[-1]
-        if last.pushes and all(push.taken is not None for push in last.pushes):
+        if not blind and last.pushes and all(push.taken is not None for push in last.pushes):
             return [last.state]
         shown = _shape(last.rows)
         first = next(i for i, step in enumerate(self.steps) if _shape(step.rows) == shown)

@@ -15,6 +15,9 @@ from tests.simulation.timeline import BASE_MS, Timeline
 from tests.simulation.truth import Identity, PushMark
 
 FACTS = ("trigger", "correction", "rejected")
+STATE = (
+    "in_effect", "start_number", "start_number_type", "valid", "blocked", "falling_edge", "time_offset",
+)  # fmt: skip
 LIVE_WITHIN_S = 10.0
 TOLERANCE_S = 6.5  # 2 s each for our clock, the device's offset and the agreement on it
 
@@ -36,6 +39,8 @@ class Told:
     body: dict[str, Any]
     kind: str
     usable_told: bool = False  # it stood on `trigger`
+    at: float = 0.0
+    blind: bool = False  # told while the journal could not be read
 
 
 class Witness:
@@ -64,6 +69,8 @@ class Witness:
         self._logins: list[float] = []
         self.quota_until = 0.0  # true seconds
         self.was_in_quota = False
+        self.blind = False
+        self.lost_at = 0.0  # true seconds: when the bridge last forgot something that it may have told
         self.lives: set[str] = set()
         self.notes: list[tuple[float, Note]] = []
 
@@ -134,6 +141,8 @@ class Witness:
 
     def died(self, kept_commit: int) -> None:
         """What was not written down for good is as if it had never happened."""
+        if self._volatile or kept_commit < self._commit():
+            self.lost_at = self._timeline.now
         for mark in self._volatile:
             _mark(mark, None)
         self._volatile.clear()
@@ -222,11 +231,14 @@ class Witness:
         if not first:
             return
         told = self.told.get(id)
+        if told is not None and told.journal == journal and "raw" not in body:
+            if all(body[key] == told.body[key] for key in STATE):
+                raise Breach("repeat", f"{id} revision {body['revision']} tells what was told: {body}")
         if told is None or told.journal != journal or body["revision"] > told.revision:
             usable = kind == "trigger" or (told is not None and told.usable_told)
             if told is not None and told.journal != journal and kind == "rejected":
                 usable = False  # begun anew: under this journal it never was usable
-            self.told[id] = Told(journal, body["revision"], body, kind, usable)
+            self.told[id] = Told(journal, body["revision"], body, kind, usable, self._timeline.now, self.blind)
 
 
 def _mark(mark: PushMark | Delivery, commit: int | None) -> None:
