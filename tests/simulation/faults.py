@@ -22,7 +22,7 @@ class Faults:
         """From now on nothing goes wrong any more."""
         world = self._world
         world.say("-- faults end")
-        world.machine.disk_fails = world.machine.kill_in = None
+        world.machine.disk_fails = world.machine.kill_in = world.machine.armed = None
         world.links.down, world.links.mute = None, False
         world.server.trouble, world.server.quota, world.server.slow = None, None, False
         world.server.refused.clear()
@@ -33,10 +33,11 @@ class Faults:
     # --- the machine --------------------------------------------------------------------------------
 
     def kill(self, entry: Entry) -> None:
-        self._world.life.kill(entry.args["points"], entry.args["down"])
+        self._world.life.kill(entry.args["near"], entry.args["points"], entry.args["down"])
 
     def kills(self, entry: Entry) -> None:
-        self._world.life.kill(entry.args["points"], entry.args["down"], again=entry.args["times"])
+        args = entry.args
+        self._world.life.kill(args["near"], args["points"], args["down"], again=args["times"])
 
     def terminate(self, entry: Entry) -> None:
         self._world.life.terminate(entry.args["down"])
@@ -86,6 +87,8 @@ class Faults:
         server.quota = entry.args["how"]
         self._world.witness.was_in_quota = True
         self._over(entry, lambda: setattr(server, "quota", None))
+        if entry.args["kill"]:
+            self._world.timeline.after(entry.args["kill"], lambda: self._world.life.kill("now", 0, 1.0))
 
     def token_dies(self, entry: Entry) -> None:
         self._world.server.tokens.clear()

@@ -93,11 +93,11 @@ class Life:
         self._kills_left = 0
         self._stalled_until = 0.0
 
-    def kill(self, points: int, down_s: float, again: int = 0) -> None:
-        """SIGKILL after so many points (machine.py), and again so many times after the start."""
+    def kill(self, near: str, points: int, down_s: float, again: int = 0) -> None:
+        """SIGKILL so many points (machine.py) after what it is to be near, and again so many times after the start."""
         self._kills_left, self._kill_points, self._down_s = again, points, down_s
         if self.process is not None:
-            self._machine.kill_in = points
+            self._machine.arm(near, points)
 
     def terminate(self, down_s: float) -> None:
         """SIGTERM: it must end soon by itself."""

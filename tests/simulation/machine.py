@@ -32,6 +32,7 @@ class Machine:
         self.boot = 1
         self.disk_fails: str | None = None
         self.kill_in: int | None = None
+        self.armed: tuple[str, int] | None = None
         self.files: dict[str, bytes] = {}
         self._directory = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         self.path = Path(self._directory.name)
@@ -58,6 +59,16 @@ class Machine:
         return self.synchronised
 
     # --- death --------------------------------------------------------------------------------------
+
+    def arm(self, near: str, points: int) -> None:
+        """Kill so many points after the next `near`; "now" is now."""
+        self.armed = (near, points)
+        self.near("now")
+
+    def near(self, what: str) -> None:
+        """That is about to be done: a push or an acknowledgement taken, a fact handed over."""
+        if self.armed is not None and self.armed[0] == what:
+            self.kill_in, self.armed = self.armed[1], None
 
     def point(self) -> None:
         if self.kill_in is None:

@@ -197,7 +197,11 @@ def _for(*seconds: float) -> Make:
 
 
 def _kill(random: Random) -> dict[str, Any]:
-    return {"points": random.choice((0, 1, 2, 3, 5, 8, 13, 21)), "down": random.choice((0.1, 1.0, 60.0))}
+    return {
+        "near": random.choice(("now", "push", "fact", "fact", "acknowledgement")),
+        "points": random.choice((0, 0, 1, 1, 2, 3, 5, 8, 13, 21)),
+        "down": random.choice((0.1, 1.0, 60.0)),
+    }
 
 
 FAULTS: dict[str, Make] = {
@@ -216,7 +220,11 @@ FAULTS: dict[str, Make] = {
     "push_mute": _for(30.0, 300.0),
     "rest_down": lambda random: {"seconds": random.choice((10.0, 120.0)), "how": random.choice(REST_TROUBLES)},
     "rest_slow": _for(30.0, 200.0),
-    "quota": lambda random: {"seconds": random.choice((5.0, 100.0)), "how": random.choice(("200", "429", "retry"))},
+    "quota": lambda random: {
+        "seconds": random.choice((5.0, 100.0)),
+        "how": random.choice(("200", "429", "retry")),
+        "kill": random.choice((0.0, 0.0, 70.0)),  # seconds until then
+    },
     "token_dies": lambda random: {"link": random.choice(("keep", "close", "mute"))},
     "device_refused": lambda random: {"seconds": random.choice((30.0, 200.0)), "device": 0},
     "broker_lost": lambda random: {"when": random.choice(("now", "delivered", "lost"))},

@@ -22,11 +22,11 @@ from mt1bridge.config.settings import (
 )
 from mt1bridge.journal.journal import Journal, Opened
 from mt1bridge.journal.staging import Staging
-from mt1bridge.model.broker import CloseBroker, OpenBroker, Publish
+from mt1bridge.model.broker import Acknowledged, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
 from mt1bridge.model.orders import Finished, StopAsked, Tick
 from mt1bridge.model.secret import Secret
-from mt1bridge.model.upstream import Answer, Call, CloseLink, NoAnswer, OpenLink
+from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkMessage, NoAnswer, OpenLink
 from mt1bridge.runtime.clock import CheckedClock
 from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 from tests.simulation.broker import Broker, Delivery
@@ -149,6 +149,10 @@ class Process:
         for event in events:
             if isinstance(event, Answer | NoAnswer):
                 self._compare_clocks(event)
+            elif isinstance(event, LinkMessage):
+                self.around.machine.near("push")
+            elif isinstance(event, Acknowledged):
+                self.around.machine.near("acknowledgement")
         self.around.witness.blind = self.journal._disk is None
         self._turn.take(events)
         self.finished = self.bridge.finished
@@ -193,6 +197,8 @@ class Process:
         around.machine.point()
         match order:
             case Publish():
+                if order.message.properties:
+                    around.machine.near("fact")
                 around.witness.handed_over(order)
                 around.broker.publish(order, self.number)
             case Call():

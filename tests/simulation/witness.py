@@ -231,9 +231,9 @@ class Witness:
         if not first:
             return
         told = self.told.get(id)
-        if told is not None and told.journal == journal and "raw" not in body:
-            if all(body[key] == told.body[key] for key in STATE):
-                raise Breach("repeat", f"{id} revision {body['revision']} tells what was told: {body}")
+        same_journal = told is not None and told.journal == journal and "raw" not in body
+        if told is not None and same_journal and all(body[key] == told.body[key] for key in STATE):
+            raise Breach("repeat", f"{id} revision {body['revision']} tells what was told: {body}")
         if told is None or told.journal != journal or body["revision"] > told.revision:
             usable = kind == "trigger" or (told is not None and told.usable_told)
             if told is not None and told.journal != journal and kind == "rejected":
