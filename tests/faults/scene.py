@@ -182,12 +182,14 @@ class Scene:
         return found
 
     def let_pass(self, seconds: float) -> None:
-        """While it does not run: as if it had not run for so long. Times of the kept budget move into the past."""
+        """While it does not run: as if it had not run for so long. What is kept moves into the past of the moment when
+        it was kept; that moment itself would not do, for a clock that nobody has compared proves nothing."""
         file = self.state_directory / "budget.json"
         if not file.exists():
             return
-        kept = {k: v - int(seconds * 1000) if k.endswith("_ms") and v else v for k, v in self.kept_budget().items()}
-        file.write_text(json.dumps(kept))
+        kept = self.kept_budget()
+        earlier = {key: value - int(seconds * 1000) for key, value in kept.items() if key.endswith("_ms") and value}
+        file.write_text(json.dumps(kept | earlier | {"saved_ms": kept["saved_ms"]}))
 
     def rewrite_journal(self, *statements: str) -> None:
         """While it does not run: SQL on its journal."""
