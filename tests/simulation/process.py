@@ -158,6 +158,8 @@ class Process:
         self.finished = self.bridge.finished
         on_disk = self.journal.trouble is None
         self.around.witness.took([mark for _, mark in batch if mark is not None], on_disk)
+        if any(isinstance(event, Answer) and _is_quota(event) for event in events):
+            self.around.witness.quota_answered(self.around.machine.disk_fails is None)
 
     def stop(self) -> None:
         self.stop_asked = True
@@ -219,8 +221,7 @@ class Process:
                 else:
                     self._write(kept.TOKEN_FILE, kept.token_to_text(order.kept, URL))
             case KeepBudget():
-                if self._write(kept.BUDGET_FILE, kept.memo_to_text(order.memo)):
-                    around.witness.budget_kept(order.memo)
+                self._write(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
             case Finished():
                 pass
             case _:
@@ -230,10 +231,11 @@ class Process:
         content = self.around.machine.files.get(name)
         return json.loads(content) if content else None
 
-    def _write(self, name: str, content: bytes) -> bool:
-        """Replace a file whole; False if the disk does not take it."""
+    def _write(self, name: str, content: bytes) -> None:
         self.around.machine.point()
-        if self.around.machine.disk_fails is not None:
-            return False
-        self.around.machine.files[name] = content
-        return True
+        if self.around.machine.disk_fails is None:
+            self.around.machine.files[name] = content
+
+
+def _is_quota(answer: Answer) -> bool:
+    return answer.http_status == 429 or b"-9000" in answer.body

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mt1bridge.cloud.budget import BudgetMemo
 from mt1bridge.model.broker import Publish
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Call
@@ -19,6 +18,7 @@ STATE = (
     "in_effect", "start_number", "start_number_type", "valid", "blocked", "falling_edge", "time_offset",
 )  # fmt: skip
 LIVE_WITHIN_S = 10.0
+QUOTA_PAUSE_S = 89.0
 TOLERANCE_S = 6.5  # 2 s each for our clock, the device's offset and the agreement on it
 
 
@@ -123,10 +123,10 @@ class Witness:
         if self._logins:
             self._logins.pop()
 
-    def budget_kept(self, memo: BudgetMemo) -> None:
-        """Once it is written down, even a killed process keeps to it."""
-        if memo.quota_until_ms is not None:
-            self.quota_until = max(self.quota_until, self._timeline.now + 89.0)
+    def quota_answered(self, on_disk: bool) -> None:
+        """The bridge knows of it: from now on no call, not even by a process that is started later."""
+        if on_disk:
+            self.quota_until = max(self.quota_until, self._timeline.now + QUOTA_PAUSE_S)
 
     def took(self, marks: list[PushMark | Delivery], on_disk: bool) -> None:
         """A turn with these events was completed."""
