@@ -211,8 +211,9 @@ def test_end_while_the_broker_is_away(tmp_path):
         stage.simulator.impulse(device=DEVICE, channel=0)
         ends(stage.bridge)
         stage.broker.start()
-        stage.bridge.start()
-        stage.wait_told(1)
+        with stage.subscriber("mt1/device/+/+/trigger") as subscriber:  # the one of the stage may not be back yet
+            stage.bridge.start()
+            assert subscriber.wait_for(1, PATIENCE_S), stage.bridge.log()
         ends(stage.bridge)
 
 
