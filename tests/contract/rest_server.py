@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import certificates
+
 from mt1bridge.cloud.rest import Deadlines, RestWorker
 from mt1bridge.model.secret import Secret
 from mt1bridge.model.upstream import Answer, Call, Method, NoAnswer, RestEvent
@@ -176,39 +178,32 @@ def ask(script: Script, call: Call = READ, deadlines: Deadlines = PATIENT) -> Re
 
 
 class Authority:
-    """A certificate authority in a directory, made with the openssl command."""
+    """A certificate authority in a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._openssl(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 2"
-            " -subj /CN=test-authority -addext keyUsage=critical,keyCertSign,cRLSign"
-        )
+        self._signing = certificates.Authority(directory)
 
     @staticmethod
     def available() -> bool:
         return shutil.which("openssl") is not None
 
     def client(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self._directory / "ca.pem"))
+        return ssl.create_default_context(cafile=self.file)
 
     @property
     def file(self) -> str:
-        return str(self._directory / "ca.pem")
+        return str(self._signing.file)
 
-    def server(self, name: str = "localhost", days: int = 2, *, self_signed: bool = False) -> ssl.SSLContext:
-        (self._directory / "ext").write_text(f"subjectAltName=DNS:{name}\nauthorityKeyIdentifier=keyid\n")
-        key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key"
-        if self_signed:
-            self._openssl(f"req -x509 {key} -out leaf.pem -days 2 -subj /CN={name} -addext subjectAltName=DNS:{name}")
-        else:
-            self._openssl(f"req {key} -out leaf.csr -subj /CN={name}")
-            self._openssl(
-                f"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile ext"
-                " -out leaf.pem"
-            )
+    def server(self, name: str = "localhost", *, expired: bool = False, self_signed: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._directory / "leaf.pem", self._directory / "leaf.key")
+        if self_signed:
+            key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key"
+            self._openssl(f"req -x509 {key} -out leaf.pem -days 2 -subj /CN={name} -addext subjectAltName=DNS:{name}")
+            context.load_cert_chain(self._directory / "leaf.pem", self._directory / "leaf.key")
+        else:
+            signed = self._signing.server(name, expired=expired)
+            context.load_cert_chain(signed.cert, signed.key)
         return context
 
     def _openssl(self, command: str) -> None:

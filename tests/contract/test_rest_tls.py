@@ -49,7 +49,7 @@ def test_a_trusted_certificate_is_accepted_and_the_connection_kept(authority):
 
 
 def test_an_expired_certificate_names_the_clock(authority):
-    text = refusal(authority.server(days=-1), authority.client())
+    text = refusal(authority.server(expired=True), authority.client())
     assert "expired" in text
     assert "clock" in text
 
