@@ -7,6 +7,8 @@ import requests
 from process import PASSWORD, USERNAME
 from scene import FLOWS, Scene, size
 
+pytestmark = pytest.mark.full  # minutes of waiting each; on demand
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
