@@ -278,6 +278,7 @@ class Reconciliation:
             return []
         if memory.base_count is None and value == 0:
             channel.settled = channel.was_read = True
+            channel.scanned_at = now.monotonic
             return channel.concluded(
                 replace(
                     memory,

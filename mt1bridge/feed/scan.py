@@ -63,10 +63,12 @@ class Scan:
         """
         rows = page.rows
         repeated = _repeated(self._tail, rows)
-        if self._overlap and rows and not repeated and self.restarts < RESTARTS:
-            self._start_over()
-            return ()
         new = rows[repeated:]
+        if rows and not repeated:
+            new = tuple(row for row in rows if row not in self._tail)
+            if (self._overlap or len(new) < len(rows)) and self.restarts < RESTARTS:
+                self._start_over()
+                return ()
         self.rows += len(new)
         if len(rows) <= self._overlap or (len(rows) < PAGE and len(rows) < largest_page):
             self.pages_done = True

@@ -1,0 +1,277 @@
+"""What a sighting means, given what is known of its trigger: pushes one by one, history as a whole."""
+
+import pytest
+
+from mt1bridge.feed.corrections import Corrections, digest_of, why_unusable
+from mt1bridge.model.fact import Kind, Source
+from mt1bridge.model.known import Known
+from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
+
+TRIGGER = TriggerId("231203016", "C1", 17_710_614_151_234_500)
+FALLING = frozenset({"falling"})
+
+
+def reading(number=None, valid=True, blocked=False, falling=True):
+    return Reading(number, "MANUAL", valid, blocked, falling, 60)
+
+
+def start(number=None, **flags):
+    return Sighting(TRIGGER, Change.SET, reading(number, **flags))
+
+
+def clear(number=None):
+    return Sighting(TRIGGER, Change.CLEAR, reading(number))
+
+
+def delete(number=None):
+    return Sighting(TRIGGER, Change.DELETE, reading(number))
+
+
+class Story:
+    """One identity, and what was told of it: [(event type, number, in effect)]."""
+
+    def __init__(self):
+        self.corrections = Corrections(FALLING)
+        self.known: Known | None = None
+        self.facts = []
+
+    def push(self, *sightings):
+        for one in sightings:
+            self._take(self.corrections.pushed(one, self.known, 1_000))
+        return self
+
+    def history(self, *newest_first):
+        self._take(self.corrections.listed(newest_first, self.known, TRIGGER, 2_000))
+        return self
+
+    def _take(self, verdict):
+        self.known = verdict.known or self.known
+        if verdict.fact is not None:
+            self.facts.append(verdict.fact)
+
+    @property
+    def told(self):
+        return [(fact.event_type, fact.reading.start_number, fact.in_effect) for fact in self.facts]
+
+    @property
+    def types(self):
+        return [fact.event_type for fact in self.facts]
+
+
+# --- what is usable ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "reasons"),
+    [
+        (reading(1), ()),
+        (reading(1, valid=None, blocked=None, falling=None), ()),
+        (reading(1, valid=False), ("invalid",)),
+        (reading(1, blocked=True), ("blocked",)),
+        (reading(1, falling=False), ("edge",)),
+        (reading(1, valid=False, blocked=True, falling=False), ("invalid", "blocked", "edge")),
+    ],
+)
+def test_a_flag_makes_unusable_only_where_it_says_so(one, reasons):
+    assert why_unusable(one, FALLING) == reasons
+
+
+def test_edges_of_the_settings_count():
+    assert why_unusable(reading(1, falling=False), {"falling", "rising"}) == ()
+    assert why_unusable(reading(1, falling=True), {"rising"}) == ("edge",)
+
+
+# --- push -------------------------------------------------------------------------------------------
+
+
+def test_an_impulse_is_told_once():
+    story = Story().push(start(5), start(5))
+    assert story.told == [("trigger", 5, True)]
+    assert story.facts[0].kind is Kind.TRIGGER
+    assert story.facts[0].source is Source.PUSH
+    assert story.facts[0].revision == 1
+
+
+def test_a_renumbering_is_a_clear_and_a_correction_of_the_same_id():
+    story = Story().push(start(12), clear(12), start(10))
+    assert story.told == [("trigger", 12, True), ("cleared", 12, False), ("renumbered", 10, True)]
+    assert [fact.revision for fact in story.facts] == [1, 2, 3]
+    assert {fact.id for fact in story.facts} == {str(TRIGGER)}
+    assert story.facts[2].previous.reading.start_number == 12
+    assert story.facts[2].previous.in_effect is False
+
+
+def test_a_renumbering_whose_new_number_comes_first_is_one_correction():
+    story = Story().push(start(12), start(10), clear(12))
+    assert story.told == [("trigger", 12, True), ("renumbered", 10, True)]
+
+
+def test_so_it_is_where_the_clear_names_no_number():
+    story = Story().push(start(12), start(10), clear(None))
+    assert story.types == ["trigger", "renumbered"]
+    assert story.known.in_effect
+
+
+def test_the_clear_that_is_due_is_due_once():
+    story = Story().push(start(12), start(10), clear(None), clear(None))
+    assert story.told[-1] == ("cleared", 10, False)
+
+
+def test_twelve_ten_twelve_is_told_in_every_step():
+    story = Story().push(start(12), clear(12), start(10), clear(10), start(12))
+    assert story.types == ["trigger", "cleared", "renumbered", "cleared", "renumbered"]
+    assert story.told[-1] == ("renumbered", 12, True)
+
+
+def test_the_same_again_after_a_deletion_is_a_restoration():
+    story = Story().push(start(12), delete(12), start(12))
+    assert story.types == ["trigger", "deleted", "restored"]
+
+
+def test_a_clear_of_another_number_changes_nothing():
+    story = Story().push(start(12), clear(10))
+    assert story.types == ["trigger"]
+    assert story.known.in_effect
+
+
+def test_a_clear_of_what_has_no_number_changes_nothing_if_it_names_one():
+    assert Story().push(start(None), clear(10)).types == ["trigger"]
+
+
+def test_a_clear_without_a_number_clears_what_is_in_effect():
+    assert Story().push(start(12), clear(None)).told[-1] == ("cleared", 12, False)
+
+
+def test_a_clear_is_told_once():
+    assert Story().push(start(12), clear(12), clear(12), clear(None)).types == ["trigger", "cleared"]
+
+
+def test_a_clear_of_an_unknown_trigger_is_told_without_a_previous_state():
+    story = Story().push(clear(12))
+    assert story.told == [("cleared", 12, False)]
+    assert story.facts[0].kind is Kind.CORRECTION
+    assert story.facts[0].previous is None
+
+
+def test_the_first_usable_state_goes_to_trigger_whatever_its_revision():
+    story = Story().push(start(5, valid=False), start(5, valid=True))
+    assert [(fact.kind, fact.revision) for fact in story.facts] == [(Kind.REJECTED, 1), (Kind.TRIGGER, 2)]
+
+
+def test_what_was_usable_once_is_corrected_even_into_something_unusable():
+    story = Story().push(start(5), start(5, blocked=True))
+    assert [(fact.kind, fact.event_type) for fact in story.facts[1:]] == [(Kind.CORRECTION, "changed")]
+
+
+def test_what_happens_to_something_never_usable_is_told_on_rejected():
+    story = Story().push(start(5, blocked=True), clear(5))
+    assert [(fact.kind, fact.change) for fact in story.facts] == [(Kind.REJECTED, ""), (Kind.REJECTED, "cleared")]
+
+
+# --- history ----------------------------------------------------------------------------------------
+
+
+def test_history_that_lists_what_was_pushed_tells_nothing():
+    assert Story().push(start(5)).history(start(5)).types == ["trigger"]
+
+
+def test_what_history_alone_shows_is_told_from_history():
+    story = Story().history(start(5))
+    assert story.types == ["trigger"]
+    assert story.facts[0].source is Source.HISTORY
+
+
+def test_history_is_compared_as_a_whole():
+    rows = (start(10), clear(12), start(12))
+    assert Story().history(*rows).told == [("trigger", 10, True)]
+    assert Story().push(start(12)).history(*rows).told == [("trigger", 12, True), ("renumbered", 10, True)]
+
+
+def test_a_clear_cancels_one_row_with_its_number():
+    story = Story().push(start(12)).history(start(12), clear(10), start(10), clear(12), start(12))
+    assert story.types == ["trigger"]
+    assert story.known.in_effect
+
+
+def test_history_whose_rows_are_all_cancelled_says_cleared():
+    assert Story().push(start(12)).history(clear(12), start(12)).told[-1] == ("cleared", 12, False)
+
+
+def test_what_was_never_seen_in_effect_is_told_as_cleared():
+    assert Story().history(clear(12), start(12)).told == [("cleared", 12, False)]
+
+
+def test_the_same_rows_are_judged_once():
+    story = Story().push(start(12)).history(start(12)).push(delete(12))
+    assert story.history(start(12)).types == ["trigger", "deleted"]
+
+
+def test_history_that_still_lists_what_push_cleared_does_not_restore_it():
+    assert Story().push(start(12), clear(12)).history(start(12)).types == ["trigger", "cleared"]
+
+
+def test_nor_what_push_cleared_before_anything_else_was_seen():
+    assert Story().push(clear(12)).history(start(12)).types == ["cleared"]
+
+
+def test_nor_a_number_that_push_replaced_and_whose_successor_was_cleared():
+    story = Story().push(start(12), start(10), clear(10))
+    assert story.history(start(10), start(12)).types == ["trigger", "renumbered", "cleared"]
+
+
+def test_nor_a_number_whose_clear_came_while_another_was_in_effect():
+    story = Story().push(start(10), clear(12), clear(10))
+    assert story.history(start(10), start(12)).types == ["trigger", "cleared"]
+
+
+def test_nor_a_deletion_though_history_lists_clears():
+    story = Story().push(start(12), clear(12), start(10), delete(10))
+    assert story.history(start(10), clear(12), start(12)).types == ["trigger", "cleared", "renumbered", "deleted"]
+
+
+def test_a_row_more_than_was_cleared_restores():
+    story = Story().push(start(12), clear(12)).history(start(12), start(12))
+    assert story.types == ["trigger", "cleared", "restored"]
+
+
+def test_history_that_lists_the_clears_decides():
+    """Two clears without a number came by push where the device made one."""
+    story = Story().push(start(12), start(10), clear(None), clear(None))
+    assert story.history(clear(None), start(10), start(12)).told[-1] == ("restored", 10, True)
+
+
+def test_what_is_listed_as_older_than_what_is_in_effect_is_no_news():
+    story = Story().push(start(5)).history(start(5), start(2))
+    assert story.types == ["trigger"]
+
+
+def test_what_is_listed_as_newer_is():
+    assert Story().push(start(5)).history(start(2), start(5)).told[-1] == ("renumbered", 2, True)
+
+
+def test_an_edit_of_the_newest_row_with_the_number_counts():
+    story = Story().push(start(3), start(6), start(3)).history(start(3, blocked=True), start(6), start(3))
+    assert story.told[-1] == ("changed", 3, True)
+    assert story.facts[-1].reading.blocked is True
+
+
+def test_rows_that_are_gone_say_deleted():
+    story = Story().push(start(12)).history(start(12)).history()
+    assert story.told[-1] == ("deleted", 12, False)
+
+
+def test_what_comes_back_after_its_rows_were_gone_is_restored():
+    story = Story().push(start(12)).history(start(12)).history().history(start(12))
+    assert story.types == ["trigger", "deleted", "restored"]
+
+
+def test_rows_that_are_gone_of_something_cleared_tell_nothing():
+    story = Story().push(start(12)).history(start(12)).push(clear(12)).history()
+    assert story.types == ["trigger", "cleared"]
+    assert story.known.row_count == 0
+
+
+def test_the_digest_of_rows_does_not_depend_on_their_order():
+    assert digest_of((start(1), clear(1))) == digest_of((clear(1), start(1)))
+    assert digest_of((start(1),)) != digest_of((start(1), start(1)))
+    assert digest_of(()) != digest_of((start(1),))
