@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -140,7 +141,7 @@ def test_a_known_channel_is_counted_every_interval():
     house = House(interval_s=300).pass_(1000)
     counts = house.made("C0 count")
     assert len(counts) == 4
-    assert all(300 <= later - sooner <= 302 for sooner, later in zip(counts[:-1], counts[1:], strict=True))
+    assert all(300 <= later - sooner <= 302 for sooner, later in pairwise(counts))
 
 
 def test_a_channel_that_nobody_uses_is_counted_with_every_full_read():
