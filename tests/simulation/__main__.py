@@ -39,7 +39,7 @@ def _one(seed: int, trace: bool, whole: bool) -> int:
     failure = failure if whole else shrink(failure, Parts())
     if trace:
         run_plan(failure.plan, Parts(), print)
-    _show(failure)
+    print(describe(failure))
     return 1
 
 
@@ -54,7 +54,7 @@ def _many(seeds: range, jobs: int, most: int, whole: bool) -> int:
                 break
     passed = time.monotonic() - began
     for failure in failures[:most]:
-        _show(failure if whole else shrink(failure, Parts()))
+        print(describe(failure if whole else shrink(failure, Parts())))
     done = min(done, len(seeds))
     print(f"{done} schedules in {passed:.0f} s, {done / passed * 60:.0f} a minute; {len(failures)} failed")
     print("seeds:", " ".join(f"{failure.plan.seed}({failure.rule})" for failure in failures) or "-")
@@ -65,12 +65,12 @@ def _chunk(seeds: range) -> list[Failure]:
     return [failure for failure in map(run_seed, seeds, repeat(None)) if failure is not None]
 
 
-def _show(failure: Failure) -> None:
-    print(f"\nseed {failure.plan.seed}: {failure.text}")
-    print(f"manners: {failure.plan.manners}")
-    for entry in failure.plan.entries:
-        print(f"  {entry}")
-    print(f"again: python -m tests.simulation --seed {failure.plan.seed} --trace\n")
+def describe(failure: Failure) -> str:
+    """What went wrong, in which schedule, and how to see it again."""
+    plan = failure.plan
+    head = [f"\nseed {plan.seed}: {failure.text}", f"manners: {plan.manners}"]
+    again = f"again: python -m tests.simulation --seed {plan.seed} --trace\n"
+    return "\n".join([*head, *(f"  {entry}" for entry in plan.entries), again])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""2,000 schedules of faults, and what the simulation itself must be: repeatable, and good at making a failure small.
+
+More: `python -m tests.simulation --seeds 100000 --from 2000`.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from mt1bridge.bridge import Event
+from mt1bridge.model.upstream import Answer, LinkMessage
+from mt1bridge.turn import Turn
+from tests.simulation import plan as plans
+from tests.simulation.__main__ import describe
+from tests.simulation.plan import FAULTS, Entry, Manners, Plan
+from tests.simulation.process import Parts
+from tests.simulation.search import run_plan, run_seed, shrink
+
+SEEDS = 2_000
+AT_ONCE = 100
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_nothing_is_lost_whatever_dies(first: int) -> None:
+    for seed in range(first, first + AT_ONCE):
+        failure = run_seed(seed)
+        if failure is not None:
+            pytest.fail(describe(shrink(failure, Parts())))
+
+
+def test_a_seed_is_one_schedule() -> None:
+    traces: list[list[str]] = [[], []]
+    for trace in traces:
+        assert run_plan(plans.make(11), Parts(), trace.append) is None
+    assert traces[0] == traces[1]
+    assert len(traces[0]) > 100
+
+
+def test_every_fault_occurs_within_a_few_hundred_seeds() -> None:
+    kinds = {entry.kind for seed in range(400) for entry in plans.make(seed).entries}
+    assert kinds >= set(FAULTS)
+
+
+class Deaf(Turn):
+    """Takes neither pushes nor answers."""
+
+    def take(self, events: Sequence[Event]) -> None:
+        super().take([event for event in events if not isinstance(event, LinkMessage | Answer)])
+
+
+def test_a_failure_is_made_small() -> None:
+    impulse = Entry(20.0, "impulse", {"device": 0, "channel": 0, "number": 5, "fate": "ok"})
+    noise = tuple(Entry(30.0 + n, "link_lost", {"trouble": "closed"}, n) for n in range(12))
+    failure = run_plan(Plan(1, Manners(devices=2, lag_s=8.0), (impulse, *noise)), Parts(turn=Deaf))
+    assert failure is not None
+
+    small = shrink(failure, Parts(turn=Deaf))
+    assert small.rule == failure.rule == "lost"
+    assert small.plan.entries == (impulse,)
+    assert small.plan.manners == Manners()
+    assert str(impulse) in describe(small)
