@@ -1,6 +1,6 @@
-"""Schedules of faults (SIMULATION_SEEDS, 400 unless told), and what the simulation itself must be: repeatable, and good at making a failure small.
+"""Schedules of faults (SIMULATION_SEEDS, 400 unless told), and what the simulation itself must be.
 
-More: `python -m tests.simulation --seeds 100000 --from 2000`.
+It is repeatable, and good at making a failure small. More: `python -m tests.simulation --seeds 100000 --from 2000`.
 """
 
 import os
