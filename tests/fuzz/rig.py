@@ -73,6 +73,17 @@ class Rig:
     def ask(self, verb: str, payload: bytes) -> None:
         self.run(Arrived(self._connection, f"mt1/bridge/request/{verb}", payload, retained=False))
 
+    def begin(self, verb: str, payload: bytes) -> None:
+        """A request, and no turn after the one that takes it."""
+        self._turn.take([Arrived(self._connection, f"mt1/bridge/request/{verb}", payload, retained=False)])
+
+    def one_turn(self, body: bytes | None = None) -> None:
+        """One turn with what the broker has acknowledged meanwhile and, if there is one, a pushed body."""
+        taken, self._events = self._events[:50], self._events[50:]
+        if body is not None:
+            taken.append(LinkMessage(self._link, f"/topic/device/{DEVICE}/trigger", body))
+        self._turn.take(taken or [Tick()])  # type: ignore[arg-type]
+
     def answer(self, http_status: int, body: bytes) -> None:
         """Answer the REST call that is under way, if there is one."""
         if self.calls:
