@@ -296,5 +296,6 @@ def test_opening_again_ends_the_one_before(tmp_path: Path) -> None:
             rig.connect()
         ends = rig.inbox.wait(BrokerLost, 4)
         assert sorted(event.connection for event in ends) == [1, 2, 3, 4]
-        assert {event.trouble for event in ends} <= {BrokerTrouble.STOPPED, BrokerTrouble.TAKEN_OVER}
+        # The broker may be the quicker one, and mosquitto 2.0 closes without a word where another client takes over.
+        assert {event.trouble for event in ends} <= {BrokerTrouble.STOPPED, BrokerTrouble.TAKEN_OVER, BrokerTrouble.LOST}
         assert rig.publisher.thread_alive()
