@@ -297,5 +297,9 @@ def test_opening_again_ends_the_one_before(tmp_path: Path) -> None:
         ends = rig.inbox.wait(BrokerLost, 4)
         assert sorted(event.connection for event in ends) == [1, 2, 3, 4]
         # The broker may be the quicker one, and mosquitto 2.0 closes without a word where another client takes over.
-        assert {event.trouble for event in ends} <= {BrokerTrouble.STOPPED, BrokerTrouble.TAKEN_OVER, BrokerTrouble.LOST}
+        assert {event.trouble for event in ends} <= {
+            BrokerTrouble.STOPPED,
+            BrokerTrouble.TAKEN_OVER,
+            BrokerTrouble.LOST,
+        }
         assert rig.publisher.thread_alive()
