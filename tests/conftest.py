@@ -14,8 +14,6 @@ TESTS = Path(__file__).parent
 # Helpers (mosquitto.py, simulator_probe.py, process.py ...) lie beside the tests that they were written for.
 sys.path[:0] = [str(TESTS / name) for name in ("contract", "system") if str(TESTS / name) not in sys.path]
 
-# `tests.fuzz` and `tests.simulation` are packages; at the end, so that mt1bridge is the installed one.
-sys.path.append(str(TESTS.parent))
 # `tests.fuzz` and the like are found from the root; at the end, so that the package is the installed one.
 sys.path.append(str(TESTS.parent))
 

@@ -15,6 +15,7 @@ LARGEST_FILE = 1 << 20  # bytes
 DEEPEST = 16  # levels; the settings need 5
 MOST_ALIASES = 100
 MOST_VALUES = 20_000
+TOO_DEEP = "too much nesting: is it the right file?"
 
 # What YAML does not allow in a document, by its specification (5.1).
 _NOT_PRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -189,10 +190,8 @@ def _within_limits(text: str, loader: type[yaml.SafeLoader], report: Report) -> 
             fine = False
             report.problem(place, "", "YAML tags (!…) are not allowed: remove it, or put the value in quotes")
         if depth > DEEPEST or aliases > MOST_ALIASES or values > MOST_VALUES:
-            what = (
-                "much nesting" if depth > DEEPEST else "many aliases (*…)" if aliases > MOST_ALIASES else "many values"
-            )
-            report.problem(place, "", f"too {what}: is it the right file?")
+            what = "many aliases (*…)" if aliases > MOST_ALIASES else "many values"
+            report.problem(place, "", TOO_DEEP if depth > DEEPEST else f"too {what}: is it the right file?")
             return False
     return fine
 
@@ -212,5 +211,7 @@ def _explained(error: yaml.YAMLError, line: str, place: Place) -> str:
         return "a tab: indent with spaces, YAML does not allow tabs"
     said = str(getattr(error, "problem", None) or getattr(error, "reason", ""))
     said += str(getattr(error, "context", None) or "")
+    if "nesting depth" in said:  # newer libyaml reads ahead and finds it first
+        return TOO_DEEP
     hint = next((hint for start, hint in _HINTS if start in said), "check quotes, colons and indentation here")
     return f"is not valid YAML: {hint}"
