@@ -183,6 +183,7 @@ class Bridge:
         if text is None:
             if parts.journal.was_unread:
                 parts.reconciliation.recall(parts.journal.channels(), parts.now)
+                parts.handover.begin_again(parts.journal.owing_channels(), parts.now.monotonic)
             for memory in parts.reconciliation.memories:
                 if memory.seen:
                     parts.desk.channel(memory.at)

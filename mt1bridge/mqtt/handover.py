@@ -154,6 +154,16 @@ class Handover:
         lane.held_until = self._holds[entry.fact.at] = max(until, lane.held_until or until)
         lane.ready.clear()
 
+    def begin_again(self, owed: dict[ChannelId, int], now: float) -> None:
+        """The journal owes what nobody knew of: these channels begin anew once nothing of them is in flight."""
+        if not self._connection:
+            return
+        for at, count in owed.items():
+            lane = self._lanes.setdefault(at, _Lane(0))
+            lane.owed = count
+            lane.held_until = max(now, lane.held_until or now)
+            lane.ready.clear()
+
     def next_ready(self, at: ChannelId) -> Entry | None:
         """A fact that was read from the journal before and waits to go."""
         lane = self._lanes[at]
