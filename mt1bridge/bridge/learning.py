@@ -18,6 +18,7 @@ from mt1bridge.model.trigger import TICKS_PER_MS, Change, ChannelId, Malformed, 
 
 BATCH = 100  # identities compared with history at a time
 MISSED_AFTER_MS = 30_000
+HISTORY_LAGS_MS = 60_000  # what happened before a start stands in history by then, whatever the lag
 EVENT_GAP_S = 1.0
 REJECTED_IN_A_ROW = 5
 
@@ -183,7 +184,9 @@ class Learning:
         memory = parts.reconciliation.memory(at)
         assert memory is not None  # a scan runs on it
         asked_ms = parts.reconciliation.asked_ms(at)
-        is_live = _never if parts.start.may_repeat and not parts.reconciliation.was_read(at) else self._is_live
+        since_ms = parts.start.started_ms + HISTORY_LAGS_MS
+        repeats = parts.start.may_repeat and not parts.reconciliation.was_read(at, since_ms)
+        is_live = _never if repeats else self._is_live
         learned: list[Learned] = []
         growth, loss, again = 0, 0, False
         for timestamp in sorted(rows):

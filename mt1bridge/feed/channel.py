@@ -37,7 +37,7 @@ class Channel:
     pushed_ends: int = 0
     absent: dict[int, int] = field(default_factory=dict)  # timestamps that history misses -> UTC ms since when
     settled: bool = False  # a scan was concluded since the last subscription
-    was_read: bool = False  # a scan was concluded since the process began
+    read_ms: int = 0  # UTC ms when the newest scan that was concluded began; 0: none since the process began
     waits: bool = False  # the scan that is wanted is to confirm something later
     failed_at: float = float("-inf")  # the last call brought nothing
     refused: bool = False
@@ -139,7 +139,7 @@ class Channel:
             self.want_scan(proof.escalate, now.monotonic)
             return [*outcomes, self.kept_or_checked()]
         self.growth = self.loss = self.pushed_ends = 0
-        self.settled = self.was_read = True
+        self.settled, self.read_ms = True, scan.started_ms
         if scan.reach is not Reach.NARROW:
             self.scanned_at = now.monotonic
         if scan.again_s is not None:

@@ -103,7 +103,7 @@ class Corrections:
             before,
             rows=digest,
             row_count=len(rows),
-            starts=tuple(sorted(_at_least(seen_before, starts).items(), key=repr)) if rows else (),
+            starts=tuple(sorted(starts.items(), key=repr)),
             deleted=before.deleted and bool(rows),
         )
         if not rows:
@@ -219,10 +219,6 @@ def _with(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | No
 
 def _without(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | None, ...]:
     return tuple(other for other in cleared if other != number)
-
-
-def _at_least(one: Counter[int | None], other: Counter[int | None]) -> Counter[int | None]:
-    return one | other  # Counter's union takes the larger count of each
 
 
 def _remaining(rows: Sequence[Sighting]) -> list[Reading]:

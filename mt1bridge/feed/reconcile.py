@@ -97,9 +97,9 @@ class Reconciliation:
             if c.refused and c.memory.seen and at.device not in self._refused_devices
         )
 
-    def was_read(self, at: ChannelId) -> bool:
-        """Whether this process has read the history of the channel to its end."""
-        return self._channels[at].was_read
+    def was_read(self, at: ChannelId, since_ms: int) -> bool:
+        """Whether this process has read the history of the channel to its end, and began that no sooner (UTC ms)."""
+        return self._channels[at].read_ms >= since_ms
 
     def missing(self) -> int:
         return sum(channel.memory.missing for channel in self._channels.values())
@@ -277,7 +277,7 @@ class Reconciliation:
             channel.memory = replace(memory, server_count=value)
             return []
         if memory.base_count is None and value == 0:
-            channel.settled = channel.was_read = True
+            channel.settled, channel.read_ms = True, now.utc_ms
             channel.scanned_at = now.monotonic
             return channel.concluded(
                 replace(

@@ -12,7 +12,7 @@ class Known:
 
     reading, in_effect: its state as last told; reading None: nothing of its state was ever seen.
     revision: how often it was told. usable: it stood on the `trigger` topic.
-    starts: (number, how many StartNumberTriggers with it were seen).
+    starts: (number, how many StartNumberTriggers with it history listed last, and push brought since).
     cleared: numbers that push cleared, deleted or replaced, and that nothing has brought back since.
     clear_due: renumbered by push before the ClearTrigger of the old number came (MT1-API, U17).
     deleted: push brought a deletion, which history does not list.

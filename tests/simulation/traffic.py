@@ -164,7 +164,9 @@ class Traffic:
         return self._timeline.ticks + int((self._manners.device_ahead_s - ago_s) * 1e7)
 
     def _picked(self, entry: Entry) -> Identity | None:
-        one = self._truth.newest(self._device(entry), entry.args["pick"])
+        """Within the window: what is older is read once a day."""
+        after = self._timeline.ticks - self._manners.window_s * 10_000_000 + 2 * MINUTE_TICKS
+        one = self._truth.newest(self._device(entry), entry.args["pick"], after)
         return one if one is not None and one.steps else None
 
     def _later(self, one: Identity, do: Callable[[], Push], fate: str, random: Random, seconds: float) -> None:

@@ -102,8 +102,9 @@ class Truth:
         self._by_device: dict[str, list[Identity]] = {}
         self._arrival = 0
 
-    def newest(self, device: str, pick: int) -> Identity | None:
-        found = [one for one in self._by_device.get(device, ()) if not one.old]
+    def newest(self, device: str, pick: int, after: int) -> Identity | None:
+        """after: in 100 ns units."""
+        found = [one for one in self._by_device.get(device, ()) if not one.old and one.timestamp > after]
         return found[-1 - pick % len(found)] if found else None
 
     def identity(self, device: str, channel: int, timestamp: int, old: bool = False) -> Identity:
