@@ -184,6 +184,7 @@ class Bridge:
             if parts.journal.was_unread:
                 parts.reconciliation.recall(parts.journal.channels(), parts.now)
                 parts.handover.begin_again(parts.journal.owing_channels(), parts.now.monotonic)
+                self._delivery.sweep()
             for memory in parts.reconciliation.memories:
                 if memory.seen:
                     parts.desk.channel(memory.at)

@@ -30,7 +30,7 @@ class Delivery:
         owed = parts.journal.owing_channels()
         parts.handover.opened(connected.connection, connected.receive_maximum, owed)
         parts.desk.connected()
-        self._sweeping = True
+        self.sweep()
 
     def lost(self) -> None:
         self._parts.handover.closed()
@@ -50,7 +50,7 @@ class Delivery:
         while parts.handover.connection and parts.handover.room() and self._next():
             pass
         if self._sweeping and parts.broker.ready and parts.session.devices is not None:
-            self._sweep()
+            self._go_on_sweeping()
 
     def _next(self) -> bool:
         """Hand over the next message; False if there is none that may go."""
@@ -136,8 +136,11 @@ class Delivery:
         token = parts.handover.handed(what)
         parts.orders.append(Publish(parts.handover.connection, token, publication))
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Once everything retained was sent: empty what this instance retains no longer."""
+        self._sweeping = True
+
+    def _go_on_sweeping(self) -> None:
         desk = self._parts.desk
         if desk.board.unsent(self._parts.now.monotonic):
             return

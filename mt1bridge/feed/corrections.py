@@ -16,6 +16,7 @@ from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
 
 NO_ROWS = "-"
+CONTRADICTED = "?"  # push changed what the rows last read added up to: the next read is compared even if it is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Corrections:
             cleared=_without(_with(before.cleared, _number_of(before)) if renumbered else before.cleared, number),
             clear_due=renumbered or (before.in_effect and before.clear_due),
             changed_ms=received_ms,
+            rows=_contradicted(before),
         )
         return self._now_in_effect(before, after, reading, Source.PUSH, received_ms)
 
@@ -73,12 +75,18 @@ class Corrections:
         number = seen.reading.start_number
         deleted = seen.change is Change.DELETE
         event_type = "deleted" if deleted else "cleared"
-        after = replace(before, clear_due=False, changed_ms=received_ms, deleted=before.deleted or deleted)
+        after = replace(
+            before,
+            clear_due=False,
+            changed_ms=received_ms,
+            deleted=before.deleted or deleted,
+            rows=_contradicted(before),
+        )
         if before.reading is None:
             after = replace(after, **_ended(before, number))
             return self._now_gone(before, after, seen.reading, event_type, Source.PUSH, received_ms)
         in_effect = before.reading.start_number if before.in_effect else None
-        if number is None and (before.clear_due or not before.in_effect):
+        if number is None and not deleted and (before.clear_due or not before.in_effect):
             return Verdict(known=replace(before, clear_due=False) if before.clear_due else None)
         if not before.in_effect or (number is not None and number != in_effect):
             after = replace(after, changed_ms=before.changed_ms, **_ended(before, number))
@@ -221,12 +229,20 @@ def _without(cleared: tuple[int | None, ...], number: int | None) -> tuple[int |
     return tuple(other for other in cleared if other != number)
 
 
+def _contradicted(before: Known) -> str:
+    return before.rows if before.rows in ("", NO_ROWS) else CONTRADICTED
+
+
 def _remaining(rows: Sequence[Sighting]) -> list[Reading]:
-    """The rows that no ClearTrigger cancels, newest first; each cancels one row with its number."""
+    """The rows that no ClearTrigger cancels, newest first; each cancels one row with its number.
+
+    A ClearTrigger without a number means any start, but where others name theirs: there it means one without.
+    """
     starts = [row.reading for row in reversed(rows) if row.change is Change.SET]  # oldest first
-    for clear in (row for row in rows if row.change is Change.CLEAR):
-        number = clear.reading.start_number
-        candidates = starts if number is None else [s for s in starts if s.start_number == number]
+    cleared = [row.reading.start_number for row in rows if row.change is Change.CLEAR]
+    are_named = any(number is not None for number in cleared)
+    for number in cleared:
+        candidates = starts if number is None and not are_named else [s for s in starts if s.start_number == number]
         if not candidates:
             candidates = [s for s in starts if s.start_number is None]
         if candidates:

@@ -274,7 +274,7 @@ class Reconciliation:
         channel.count_due = now.monotonic + self._count_interval(memory)
         if channel.scan is not None and channel.scan.count is None:
             channel.scan.count = value
-            channel.memory = replace(memory, server_count=value)
+            channel.memory = replace(memory, server_count=value, seen=memory.seen or value > 0)
             return []
         if memory.base_count is None and value == 0:
             channel.settled, channel.read_ms = True, now.utc_ms

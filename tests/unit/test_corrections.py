@@ -271,6 +271,49 @@ def test_rows_that_are_gone_of_something_cleared_tell_nothing():
     assert story.known.row_count == 0
 
 
+# --- a push that comes after history has told ---------------------------------------------------------
+
+
+def test_a_start_that_is_pushed_after_history_listed_its_clear_is_cleared_by_the_next_read():
+    rows = (clear(6), start(6))
+    story = Story().history(*rows).push(start(6)).history(*rows)
+    assert story.told == [("cleared", 6, False), ("trigger", 6, True), ("cleared", 6, False)]
+
+
+def test_a_renumbering_that_is_pushed_in_part_after_history_told_it_whole_ends_as_listed():
+    rows = (start(7), clear(4), start(4))
+    story = Story().history(*rows).push(start(4), clear(4)).history(*rows)
+    assert story.told[0] == ("trigger", 7, True)
+    assert story.told[-1] == ("renumbered", 7, True)
+
+
+def test_rows_that_a_push_did_not_contradict_are_not_compared_again():
+    rows = (clear(6), start(6))
+    story = Story().push(start(6), clear(6)).history(*rows)
+    before = story.known
+    assert story.history(*rows).known is before
+    assert story.types == ["trigger", "cleared"]
+
+
+def test_the_deletion_of_a_start_without_a_number_that_was_never_pushed_counts():
+    """12 is cleared, a start without a number lost on its way, and that is deleted: history still lists it."""
+    story = Story().push(start(12), clear(12), delete(None)).history(start(None), clear(12), start(12))
+    assert story.told[-1] == ("cleared", 12, False)
+
+
+def test_a_clear_without_a_number_cancels_one_without_where_others_name_theirs():
+    listed = (clear(None), start(None), clear(8), start(8), start(7))
+    assert Story().history(*listed).told == [("trigger", 7, True)]
+
+
+def test_a_clear_without_a_number_cancels_any_where_none_names_its_own():
+    assert Story().history(clear(None), start(7)).types == ["cleared"]
+    assert Story().history(start(9), clear(None), start(7)).told == [("trigger", 9, True)]
+
+
+# --- digests ------------------------------------------------------------------------------------------
+
+
 def test_the_digest_of_rows_does_not_depend_on_their_order():
     assert digest_of((start(1), clear(1))) == digest_of((clear(1), start(1)))
     assert digest_of((start(1),)) != digest_of((start(1), start(1)))
