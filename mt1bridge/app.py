@@ -27,7 +27,16 @@ from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import ConfigurationError
-from mt1bridge.model.orders import DiskMeasured, Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
+from mt1bridge.model.orders import (
+    DiskMeasured,
+    Finished,
+    KeepFirstStart,
+    ReloadAsked,
+    SetLogLevel,
+    StatusText,
+    StopAsked,
+    Tick,
+)
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkEvent, LinkLost, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
@@ -35,11 +44,10 @@ from mt1bridge.runtime import measures
 from mt1bridge.runtime.clock import CheckedClock, SystemClock
 from mt1bridge.runtime.logs import Log
 from mt1bridge.runtime.state_directory import StateDirectory
-from mt1bridge.runtime.systemd import Notifier, boot_id
+from mt1bridge.runtime.systemd import Notifier, boot_id, runtime_directory
 from mt1bridge.runtime.tls import client_context
 from mt1bridge.turn import EVENTS_AT_ONCE, Turn
 
-FIRST_START_FILE = "first-start.json"
 LOOK_AROUND_S = 10.0
 MEASURE_EVERY_S = 300.0
 FAULTS_WITHIN_S = 600.0
@@ -62,7 +70,7 @@ class App:
         self._clock = CheckedClock(SystemClock())
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._calm = threading.Event()  # set at the end: a link that waits in a flood goes on
-        self._state = StateDirectory(settings.journal.directory)
+        self._state = StateDirectory(settings.journal.directory, runtime_directory())
         self._state.lock()
         now = self._clock.now()
         self._journal = Journal(self._state.path, boot_id(), lambda: secrets.token_hex(3))
@@ -106,18 +114,11 @@ class App:
         self._look_at = self._measure_at = now.monotonic
 
     def _start(self, now: Now, opened: Opened) -> Start:
-        """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
-        settings = self._settings
-        first = self._state.read_json(FIRST_START_FILE)
-        cut_ms = now.utc_ms - settings.reconcile.first_start_s * 1000
-        first_ms = first.get("cut_ms") if first else None
-        if not isinstance(first_ms, int):
-            self._state.write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif opened.fresh:
-            cut_ms = max(first_ms, now.utc_ms - settings.journal.keep_s * 1000)
-        token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), settings.mt1.url)
+        """What an earlier process left."""
+        token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), self._settings.mt1.url)
         memo = kept.memo_from(self._state.read_json(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
+        first_ms = kept.first_start_from(self._state.read_json(kept.FIRST_START_FILE))
+        return Start(token, memo, now, first_ms, opened.fresh, opened.begun, self._state.forgetful)
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -281,6 +282,8 @@ class App:
                 self._keep_token(order)
             case KeepBudget():
                 self._keep(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
+            case KeepFirstStart():
+                self._keep(kept.FIRST_START_FILE, kept.first_start_to_text(order.cut_ms))
             case StatusText():
                 self._notifier.status(order.text)
             case SetLogLevel():

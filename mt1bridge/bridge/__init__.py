@@ -1,6 +1,7 @@
 """Routes between the pure cores of the stages; nobody but `app.py` and this folder knows them all. Pure.
 
 bridge.py    every event to its stage, every outcome to the next one
+beginning.py when this process began, and how far back history is told
 parts.py     the cores, and what the routes share
 learning.py  sightings and history -> facts -> journal
 delivery.py  journal -> topics -> broker, and what the broker acknowledged

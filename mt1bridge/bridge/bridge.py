@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import Random
 
 from mt1bridge import __version__
+from mt1bridge.bridge.beginning import Beginning
 from mt1bridge.bridge.commands import Commands
 from mt1bridge.bridge.delivery import Delivery
 from mt1bridge.bridge.learning import Learning
@@ -64,6 +65,7 @@ class Bridge:
         self._stop_at: float | None = None
         self._born_at: float | None = None
         self.finished = False
+        self._settle_clock(anyway=False)
         for device in parts.session.devices or ():
             self._learning.devices.add(device)
         self._cloud(parts.session.resumed(now))
@@ -138,6 +140,7 @@ class Bridge:
 
     def _settle(self) -> None:
         parts, now = self.parts, self.parts.now
+        self._settle_clock(anyway=False)
         if self._stop_at is None:
             self._cloud(parts.session.tick(now))
             if parts.session.free_at(now) <= now.monotonic:
@@ -156,6 +159,14 @@ class Bridge:
         if self._stop_at is not None:
             self._go_on_stopping()
 
+    def _settle_clock(self, anyway: bool) -> None:
+        """Once, as soon as the clock is known to be right. anyway: the server answered and did not tell the time."""
+        parts = self.parts
+        if parts.beginning.settled or not (parts.now.good or anyway):
+            return
+        self._learning.devices.settle()
+        parts.desk.began(parts.beginning.utc_ms)
+
     # --- cloud and feed -----------------------------------------------------------------------------
 
     def _cloud(self, outcomes: Iterable[CloudOutcome]) -> None:
@@ -164,6 +175,7 @@ class Bridge:
             if isinstance(outcome, Pushed):
                 self._learning.pushed(outcome.seen)
             elif isinstance(outcome, Counted | PageRead | WantFailed):
+                self._settle_clock(anyway=not isinstance(outcome, WantFailed))
                 self._learning.feed(parts.reconciliation.found(outcome, parts.now))
             elif isinstance(outcome, DevicesListed):
                 self._learning.devices.listed(outcome.devices)
@@ -269,7 +281,9 @@ class Bridge:
         self._delivery.lost()
         before = parts.desk
         parts.names = Names(parts.settings.mqtt.base_topic)
-        parts.desk = _desk(parts.settings, parts.names, parts.journal, parts.start, parts.reconciliation, parts.called)
+        parts.desk = _desk(
+            parts.settings, parts.names, parts.journal, parts.beginning, parts.reconciliation, parts.called
+        )
         parts.desk.health = self._report.health
         parts.broker = _broker_session(parts.settings, parts.names, parts.random, parts.broker.connection)
         for device in before.devices():
@@ -314,7 +328,8 @@ def _parts(
     session = CloudSession(
         mt1.username, mt1.password, _configured(settings), Budget(calls_per_minute, random.random), random.random
     )
-    session.restore(start.kept, start.memo, now)
+    session.restore(start.kept, start.memo, now, start.forgetful)
+    beginning = Beginning(start.began, start.first_ms, start.fresh)
     called = Called(mt1.devices or ())
     reconciliation = Reconciliation(_pace(settings), calls_per_minute)
     names = Names(settings.mqtt.base_topic)
@@ -323,6 +338,7 @@ def _parts(
         journal=journal,
         staging=staging,
         start=start,
+        beginning=beginning,
         random=random,
         measures=measures,
         names=names,
@@ -333,7 +349,7 @@ def _parts(
         intake=Intake(mt1.edges, called.names),
         handover=Handover(),
         broker=_broker_session(settings, names, random, 0),
-        desk=_desk(settings, names, journal, start, reconciliation, called),
+        desk=_desk(settings, names, journal, beginning, reconciliation, called),
         counters=Counters(),
         orders=[],
         now=now,
@@ -341,7 +357,12 @@ def _parts(
 
 
 def _desk(
-    settings: Settings, names: Names, journal: Journal, start: Start, reconciliation: Reconciliation, called: Called
+    settings: Settings,
+    names: Names,
+    journal: Journal,
+    beginning: Beginning,
+    reconciliation: Reconciliation,
+    called: Called,
 ) -> Desk:
     home_assistant = settings.home_assistant
     identity = Identity(
@@ -349,7 +370,7 @@ def _desk(
         version=__version__,
         url=settings.mt1.url,
         config_digest=settings.digest(),
-        started_ms=start.started_ms,
+        started_ms=beginning.utc_ms,
         scalar_topics=settings.mqtt.scalar_topics,
         discovery_prefix=home_assistant.discovery_prefix if home_assistant.enabled else None,
     )

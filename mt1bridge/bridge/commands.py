@@ -93,4 +93,4 @@ class Commands:
 
     def _transaction(self) -> str:
         self._made += 1
-        return f"mt1bridge-{self._parts.start.started_ms:x}-{self._made}"
+        return f"mt1bridge-{self._parts.start.began.utc_ms:x}-{self._made}"

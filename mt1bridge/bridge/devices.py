@@ -5,11 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 from mt1bridge.bridge.parts import Parts
 from mt1bridge.feed import outcomes as plan
 from mt1bridge.feed.channel import new_memory
-from mt1bridge.model.known import ChannelMemory
+from mt1bridge.model.orders import KeepFirstStart
 from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
 from mt1bridge.model.trigger import CHANNELS, ChannelId
-
-FIRST_MINUTE_MS = 60_000
 
 
 class Devices:
@@ -49,7 +47,7 @@ class Devices:
     def add(self, device: str) -> None:
         parts = self._parts
         if parts.reconciliation.memory(ChannelId(device, CHANNELS[0])) is None:
-            parts.reconciliation.add(self._memories(device), parts.now)
+            self._add_channels(device)
         for channel in self._configured(device):  # maybe only since it was first remembered
             self._feed(parts.reconciliation.named(ChannelId(device, channel), parts.now))
         self.show(device)
@@ -61,26 +59,26 @@ class Devices:
         found = next((one for one in self._parts.settings.mt1.devices or () if one.id == device), None)
         return found.channels if found is not None else ()
 
-    def _memories(self, device: str) -> list[ChannelMemory]:
-        """All nine channels, so that a channel which is first used later has the same first start."""
+    def _add_channels(self, device: str) -> None:
+        """All nine, so that a channel which is first used later has the same first start."""
         parts = self._parts
-        kept = {memory.at: memory for memory in parts.journal.channels() if memory.at.device == device}
-        memories = []
-        for channel in CHANNELS:
-            at = ChannelId(device, channel)
-            memory = kept.get(at) or new_memory(at, self._cut_ms(), channel in self._configured(device))
-            if at not in kept:
-                parts.journal.remember(memory, parts.now.utc_ms)
-                parts.journal.sync()  # when it became ours must not be forgotten
-            memories.append(memory)
-        return memories
+        parts.reconciliation.add([m for m in parts.journal.channels() if m.at.device == device], parts.now)
+        cut_ms, configured = self._cut_ms(parts.now.monotonic), self._configured(device)
+        memories = [new_memory(ChannelId(device, name), cut_ms, name in configured) for name in CHANNELS]
+        parts.reconciliation.add(memories, parts.now, provisional=True)
+        if parts.beginning.settled:
+            self._feed(parts.reconciliation.recut(self._cut_ms))
 
-    def _cut_ms(self) -> int:
-        """A device that becomes ours later has a first start of its own."""
+    def _cut_ms(self, moment: float) -> int:
+        return self._parts.beginning.cut_ms(moment, self._parts.settings)
+
+    def settle(self) -> None:
+        """The clock is as right as it will be: so is how far back is told, and that is written down."""
         parts = self._parts
-        if parts.now.utc_ms - parts.start.started_ms < FIRST_MINUTE_MS:
-            return parts.start.cut_ms
-        return parts.now.utc_ms - parts.settings.reconcile.first_start_s * 1000
+        parts.beginning.settle(parts.now)
+        self._feed(parts.reconciliation.recut(self._cut_ms))
+        if parts.beginning.is_first:
+            parts.orders.append(KeepFirstStart(self._cut_ms(parts.start.began.monotonic)))
 
     def show(self, device: str) -> None:
         parts = self._parts

@@ -18,7 +18,7 @@ from mt1bridge.model.trigger import TICKS_PER_MS, Change, ChannelId, Malformed, 
 
 BATCH = 100  # identities compared with history at a time
 MISSED_AFTER_MS = 30_000
-HISTORY_LAGS_MS = 60_000  # what happened before a start stands in history by then, whatever the lag
+HISTORY_LAGS_S = 60.0  # what happened before a start stands in history by then, whatever the lag
 EVENT_GAP_S = 1.0
 REJECTED_IN_A_ROW = 5
 
@@ -184,8 +184,8 @@ class Learning:
         memory = parts.reconciliation.memory(at)
         assert memory is not None  # a scan runs on it
         asked_ms = parts.reconciliation.asked_ms(at)
-        since_ms = parts.start.started_ms + HISTORY_LAGS_MS
-        repeats = parts.start.may_repeat and not parts.reconciliation.was_read(at, since_ms)
+        since = parts.start.began.monotonic + HISTORY_LAGS_S
+        repeats = parts.start.may_repeat and not parts.reconciliation.was_read(at, since)
         is_live = _never if repeats else self._is_live
         learned: list[Learned] = []
         growth, loss, again = 0, 0, False

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from mt1bridge.bridge.beginning import Beginning
 from mt1bridge.cloud.budget import BudgetMemo
 from mt1bridge.cloud.session import CloudSession, KeepBudget, KeepToken, KeptToken
 from mt1bridge.config.settings import Settings
@@ -14,7 +15,16 @@ from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerEvent, Publication
 from mt1bridge.model.clock import Now
-from mt1bridge.model.orders import DiskMeasured, JournalTrouble, Outward, ReloadAsked, StopAsked, Tick, Told
+from mt1bridge.model.orders import (
+    DiskMeasured,
+    JournalTrouble,
+    KeepFirstStart,
+    Outward,
+    ReloadAsked,
+    StopAsked,
+    Tick,
+    Told,
+)
 from mt1bridge.model.status import AlertOver, AlertRaised, Note
 from mt1bridge.model.upstream import LinkEvent, RestEvent
 from mt1bridge.mqtt.handover import Handover
@@ -28,22 +38,30 @@ from mt1bridge.topics.payloads import JSON_TYPE, to_json
 Event = LinkEvent | RestEvent | BrokerEvent | Tick | StopAsked | ReloadAsked | JournalTrouble | DiskMeasured
 CLOCK_WAS_AHEAD_MS = 60_000
 
-Order = Outward | KeepToken | KeepBudget | Told
+Order = Outward | KeepToken | KeepBudget | KeepFirstStart | Told
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """What an earlier process left: token and budget.
 
-    cut_ms: UTC ms; what is older and stands in history when a channel becomes ours is not told. started_ms: UTC ms.
-    may_repeat: an earlier process may have told, under another `journal`, what this one does not know of.
+    began: the clock when this process began. first_ms: UTC ms to which the very first start reached; None: this is it.
+    fresh: there is no journal of an earlier process. begun: the journal has a new id. forgetful: token and budget can
+    not be written down, so that an earlier process may have logged in a moment ago.
     """
 
     kept: KeptToken | None
     memo: BudgetMemo | None
-    cut_ms: int
-    started_ms: int
-    may_repeat: bool = False
+    began: Now
+    first_ms: int | None = None
+    fresh: bool = False
+    begun: bool = False
+    forgetful: bool = False
+
+    @property
+    def may_repeat(self) -> bool:
+        """An earlier process may have told, under another `journal`, what this one does not know of."""
+        return self.begun and self.first_ms is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,7 @@ class Parts:
     journal: Journal
     staging: Staging
     start: Start
+    beginning: Beginning
     random: Random
     measures: Measures
     names: Names

@@ -136,7 +136,7 @@ class Report:
         status = self._status
         return {
             "state": (status.state if status else Upstream.STARTING).value,
-            "since": times.milliseconds(status.since_ms if status else parts.start.started_ms),
+            "since": times.milliseconds(status.since_ms if status else parts.beginning.utc_ms),
             "reasons": list(status.reasons) if status else [],
             "subscription": self._subscription(),
             "token": {
@@ -156,7 +156,7 @@ class Report:
                 "bytes": parts.journal.bytes(),
                 "written_today_bytes": parts.measures.written_today(),
             },
-            "uptime_s": max(0, (now.utc_ms - parts.start.started_ms) // 1000),
+            "uptime_s": int(parts.beginning.age_s(now.monotonic)),
             "rss_mb": round(parts.measures.rss_mb(), 1),
             "version": __version__,
         }

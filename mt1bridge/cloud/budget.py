@@ -84,6 +84,10 @@ class Budget:
         if login:
             self._login_before, self._last_login = self._last_login, now.monotonic
 
+    def may_have_logged_in(self, now: Now) -> None:
+        """Nobody can say when the last login was: take it for a moment ago."""
+        self._last_login = now.monotonic
+
     def login_unsent(self) -> None:
         """The login that was made never left: no name, no connection, no trust. It does not count."""
         self._last_login = self._login_before

@@ -1,4 +1,5 @@
-"""Token and budget as they are kept in the state directory over a restart (DESIGN, "Manners towards the server")."""
+"""What is kept in the state directory over a restart, beside the journal: token, budget, how far back the first start
+reached (DESIGN, "Manners towards the server"; CONTRACT, section 8, `first_start`)."""
 
 import json
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from mt1bridge.model.secret import Secret
 
 TOKEN_FILE = "token.json"
 BUDGET_FILE = "budget.json"
+FIRST_START_FILE = "first-start.json"
 
 
 def token_to_text(kept: KeptToken, url: str) -> bytes:
@@ -48,3 +50,13 @@ def memo_from(body: dict[str, Any] | None) -> BudgetMemo | None:
         name: body[name] for name in names if isinstance(body.get(name), int) and not isinstance(body[name], bool)
     }
     return BudgetMemo(**fields)
+
+
+def first_start_to_text(cut_ms: int) -> bytes:
+    return json.dumps({"cut_ms": cut_ms}).encode()
+
+
+def first_start_from(body: dict[str, Any] | None) -> int | None:
+    """UTC ms; None before the first start."""
+    cut_ms = body.get("cut_ms") if body is not None else None
+    return cut_ms if isinstance(cut_ms, int) else None

@@ -192,13 +192,16 @@ class CloudSession:
 
     # --- orders from outside ------------------------------------------------------------------------
 
-    def restore(self, kept: KeptToken | None, memo: BudgetMemo | None, now: Now) -> None:
+    def restore(self, kept: KeptToken | None, memo: BudgetMemo | None, now: Now, forgetful: bool = False) -> None:
+        """What an earlier process left. forgetful: it could not write down when it logged in."""
         if kept is not None and kept.username == self._username:
             self._kept = kept
         if memo is not None:
             self._budget.restore(memo, now)
             if self._kept is None and memo.refused and self._budget.login_paused(now):
                 self.login_refused = "refused before the last start of mt1bridge"
+        if forgetful:
+            self._budget.may_have_logged_in(now)
         self.subscription.lost_since = now.monotonic
         self._list_at = now.monotonic
 

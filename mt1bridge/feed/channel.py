@@ -1,5 +1,6 @@
 """One channel of the reconciling: pages of a scan, their comparison with the journal, the conclusion. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from mt1bridge.feed.corrections import NO_ROWS
@@ -37,12 +38,13 @@ class Channel:
     pushed_ends: int = 0
     absent: dict[int, int] = field(default_factory=dict)  # timestamps that history misses -> UTC ms since when
     settled: bool = False  # a scan was concluded since the last subscription
-    read_ms: int = 0  # UTC ms when the newest scan that was concluded began; 0: none since the process began
+    read_at: float = float("-inf")  # when the newest scan that was concluded began
     waits: bool = False  # the scan that is wanted is to confirm something later
     failed_at: float = float("-inf")  # the last call brought nothing
     refused: bool = False
     barred: bool = False  # its whole device is refused
     answered: bool = False
+    provisional: float | None = None  # it became ours then, by a clock that is not known to be right
 
     def want_scan(self, reach: Reach, at: float, waits: bool = False) -> None:
         """A scan from then on, unless one is wanted sooner. waits: it is to confirm something."""
@@ -139,7 +141,7 @@ class Channel:
             self.want_scan(proof.escalate, now.monotonic)
             return [*outcomes, self.kept_or_checked()]
         self.growth = self.loss = self.pushed_ends = 0
-        self.settled, self.read_ms = True, scan.started_ms
+        self.settled, self.read_at = True, scan.begun_at
         if scan.reach is not Reach.NARROW:
             self.scanned_at = now.monotonic
         if scan.again_s is not None:
@@ -173,12 +175,21 @@ class Channel:
     def kept_or_checked(self) -> Remember | Checked:
         """Write a channel down only where more than times has changed, or once an hour: an SD card wears out."""
         memory, kept = self.memory, self.kept
+        if self.provisional is not None:
+            return Checked(memory.at)
         timeless = replace(memory, checked_ms=kept.checked_ms, proven_ms=kept.proven_ms, read_all_ms=kept.read_all_ms)
         old = not 0 <= memory.proven_ms - kept.proven_ms < KEEP_EVERY_MS
         if timeless == kept and not old and memory.read_all_ms == kept.read_all_ms:
             return Checked(memory.at)
         self.kept = memory
         return Remember(memory, durable=memory.baselined and not kept.baselined)
+
+    def recut(self, cut_ms: Callable[[float], int]) -> Remember:
+        """It is known when it became ours. That must not be forgotten."""
+        assert self.provisional is not None  # the caller has looked
+        self.memory = self.kept = replace(self.memory, cut_ms=cut_ms(self.provisional))
+        self.provisional = None
+        return Remember(self.memory, durable=True)
 
 
 def new_memory(at: ChannelId, cut_ms: int, configured: bool) -> ChannelMemory:

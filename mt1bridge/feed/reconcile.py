@@ -43,11 +43,17 @@ class Reconciliation:
 
     # --- the house ----------------------------------------------------------------------------------
 
-    def add(self, memories: Iterable[ChannelMemory], now: Now) -> None:
+    def add(self, memories: Iterable[ChannelMemory], now: Now, provisional: bool = False) -> None:
+        """Channels that are not there yet. provisional: their cut is not known for good, nothing is written down."""
         for memory in memories:
             if memory.at not in self._channels:
                 barred = memory.at.device in self._refused_devices
-                self._channels[memory.at] = Channel(memory, memory, count_due=now.monotonic, barred=barred)
+                ours = now.monotonic if provisional else None
+                self._channels[memory.at] = Channel(memory, memory, now.monotonic, barred=barred, provisional=ours)
+
+    def recut(self, cut_ms: Callable[[float], int]) -> list[Outcome]:
+        """The clock is settled, and with it the cuts. cut_ms: of what became ours at a monotonic second."""
+        return [channel.recut(cut_ms) for channel in self._channels.values() if channel.provisional is not None]
 
     def recall(self, memories: Iterable[ChannelMemory], now: Now) -> None:
         """What an earlier process wrote down can be read only now: how far back the first start reached, and so on."""
@@ -97,9 +103,9 @@ class Reconciliation:
             if c.refused and c.memory.seen and at.device not in self._refused_devices
         )
 
-    def was_read(self, at: ChannelId, since_ms: int) -> bool:
-        """Whether this process has read the history of the channel to its end, and began that no sooner (UTC ms)."""
-        return self._channels[at].read_ms >= since_ms
+    def was_read(self, at: ChannelId, since: float) -> bool:
+        """Whether history was read to its end in a scan that began at this monotonic second or later."""
+        return self._channels[at].read_at >= since
 
     def missing(self) -> int:
         return sum(channel.memory.missing for channel in self._channels.values())
@@ -211,7 +217,7 @@ class Reconciliation:
             from_ms = (memory.checked_ms or now.utc_ms) - NARROW_BACK_MS
         elif channel.reach is Reach.ALL:
             from_ms = None
-        channel.scan = Scan(self._scans, memory.at, channel.reach, from_ms, now.utc_ms)
+        channel.scan = Scan(self._scans, memory.at, channel.reach, from_ms, now.utc_ms, now.monotonic)
         channel.reach = Reach.WINDOW
         return self._ask(channel, now)
 
@@ -277,7 +283,7 @@ class Reconciliation:
             channel.memory = replace(memory, server_count=value, seen=memory.seen or value > 0)
             return []
         if memory.base_count is None and value == 0:
-            channel.settled, channel.read_ms = True, now.utc_ms
+            channel.settled, channel.read_at = True, now.monotonic
             channel.scanned_at = now.monotonic
             return channel.concluded(
                 replace(

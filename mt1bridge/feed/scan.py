@@ -24,13 +24,14 @@ class Reach(IntEnum):
 
 @dataclass(slots=True)
 class Scan:
-    """One walk. from_ms: UTC ms or None for no bound. count: what the server counted just before."""
+    """One walk. from_ms: UTC ms or None for no bound. begun_at: monotonic seconds. count: the server's, just before."""
 
     number: int
     at: ChannelId
     reach: Reach
     from_ms: int | None
     started_ms: int
+    begun_at: float = 0.0
     count: int | None = None
     offset: int = 0
     rows: int = 0

@@ -26,6 +26,13 @@ class Finished:
     """Nothing is left to do: the process may end."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeepFirstStart:
+    """Write down how far back (UTC ms) the very first start reaches: a journal lost later is read back to there."""
+
+    cut_ms: int
+
+
 # --- events of the process --------------------------------------------------------------------------
 
 

@@ -21,12 +21,18 @@ class InUseError(BridgeError):
 
 
 class StateDirectory:
-    """path: made if it is not there (mode 0700). A directory that cannot be written is a trouble, not an error."""
+    """path: made if it is not there (mode 0700). A directory that cannot be written is a trouble, not an error.
 
-    def __init__(self, path: Path) -> None:
+    spare: in memory; takes what a full or read-only disk does not, until the machine goes down. None: there is none.
+    forgetful: what is written now, no later process will know; told by `lock`.
+    """
+
+    def __init__(self, path: Path, spare: Path | None = None) -> None:
         self.path = path
+        self._spare = spare
         self._lock: int | None = None
         self.trouble: str | None = None
+        self.forgetful = False
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -34,6 +40,10 @@ class StateDirectory:
 
     def lock(self) -> None:
         """Hold the directory for this process. Raises InUseError."""
+        self._hold()
+        self.forgetful = self.write("pid", str(os.getpid()).encode()) is not None
+
+    def _hold(self) -> None:
         try:
             self._lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -47,12 +57,10 @@ class StateDirectory:
             raise InUseError(self.path, self._pid()) from None
         except OSError as error:  # a file system without locks
             self.trouble = str(error)
-        self.write("pid", str(os.getpid()).encode())
 
     def unlock(self) -> None:
         if self._lock is not None:
-            with contextlib.suppress(OSError):
-                (self.path / "pid").unlink()
+            self.remove("pid")
             os.close(self._lock)
             self._lock = None
 
@@ -69,10 +77,14 @@ class StateDirectory:
         return found.f_bavail * found.f_frsize
 
     def read(self, name: str) -> bytes | None:
-        try:
-            return (self.path / name).read_bytes()
-        except OSError:
-            return None
+        for place in self._places():
+            with contextlib.suppress(OSError):
+                return (place / name).read_bytes()
+        return None
+
+    def _places(self) -> list[Path]:
+        """Where a file may be, the newer one first."""
+        return [self.path] if self._spare is None else [self._spare, self.path]
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """An object, or None where there is no file or no object in it."""
@@ -85,19 +97,31 @@ class StateDirectory:
 
     def write(self, name: str, content: bytes) -> str | None:
         """Replace a file whole, readable by us alone. Returns what went wrong, in words, or None."""
-        temporary = self.path / f".{name}.new"
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            handle = os.open(temporary, flags, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
-        except OSError as error:
-            return f"{name}: {error}"
+        trouble = _replaced(self.path, name, content)
+        if self._spare is None:
+            return trouble
+        if trouble is not None:
+            return _replaced(self._spare, name, content)
+        with contextlib.suppress(OSError):
+            (self._spare / name).unlink()
         return None
 
     def remove(self, name: str) -> None:
-        with contextlib.suppress(OSError):
-            (self.path / name).unlink()
+        for place in self._places():
+            with contextlib.suppress(OSError):
+                (place / name).unlink()
+
+
+def _replaced(place: Path, name: str, content: bytes) -> str | None:
+    temporary = place / f".{name}.new"
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(temporary, flags, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place / name)
+    except OSError as error:
+        return f"{name}: {error}"
+    return None

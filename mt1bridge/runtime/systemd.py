@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 LONGEST_STATUS = 300  # characters; `systemctl status` shows one line
@@ -73,6 +74,12 @@ def boot_id(environ: Mapping[str, str] = os.environ, file: str = BOOT_ID_FILE) -
             return ""
     digits = text.strip().replace("-", "").lower()
     return digits if re.fullmatch(r"[0-9a-f]{32}", digits) else ""
+
+
+def runtime_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where our units let us write in memory, kept over a restart of the service; None without them."""
+    first = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return Path(first) if first.startswith("/") else None
 
 
 def _sender(environ: Mapping[str, str]) -> Callable[[str], None]:

@@ -120,6 +120,12 @@ class Desk:
         self.board.touch("info")
         self._discover()
 
+    def began(self, utc_ms: int) -> None:
+        """It is known better when we started."""
+        if utc_ms != self.identity.started_ms:
+            self.identity = replace(self.identity, started_ms=utc_ms)
+            self.board.touch("info")
+
     def upstream(self, status: UpstreamStatus) -> None:
         body = {
             "state": status.state.value,

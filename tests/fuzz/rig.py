@@ -38,7 +38,7 @@ class Rig:
         self.journal.open(START_MS)
         self._staging = Staging()
         kept = KeptToken("club", Secret("T"), "4711", START_MS)
-        start = Start(kept, None, START_MS, START_MS)
+        start = Start(kept, None, self.now())
         self.bridge = Bridge(settings, self.journal, self._staging, start, self.now(), Random(1))
         self.told: list[Publication] = []
         self.calls: list[Call] = []

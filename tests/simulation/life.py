@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mt1bridge.cloud.kept import BUDGET_FILE
 from tests.simulation.machine import Killed
 from tests.simulation.process import Parts, Process, Surroundings
 from tests.simulation.timeline import Timeline
@@ -118,6 +119,8 @@ class Life:
         self.close()
         self.process = None
         self._machine.kill_in = None
+        if BUDGET_FILE in self._machine.spare:
+            self._around.witness.budget_forgotten()
         kept = self._machine.cut_power(back)
         self._around.witness.died(kept)
         self._machine.commits = kept

@@ -34,6 +34,7 @@ class Machine:
         self.kill_in: int | None = None
         self.armed: tuple[str, int] | None = None
         self.files: dict[str, bytes] = {}
+        self.spare: dict[str, bytes] = {}  # in memory: gone with a power cut
         self._directory = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         self.path = Path(self._directory.name)
         self.commits = 0
@@ -104,6 +105,7 @@ class Machine:
     def cut_power(self, back: int) -> int:
         """Undo the last commits; returns the number of the last one that the disk has kept."""
         self.boot += 1
+        self.spare.clear()
         self.disk_fails = None
         number, snapshot = self._snapshots[max(0, len(self._snapshots) - 1 - back)]
         for name in (FILE, f"{FILE}-wal"):

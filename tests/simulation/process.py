@@ -24,7 +24,7 @@ from mt1bridge.journal.journal import Journal, Opened
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import Acknowledged, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
-from mt1bridge.model.orders import Finished, StopAsked, Tick
+from mt1bridge.model.orders import Finished, KeepFirstStart, StopAsked, Tick
 from mt1bridge.model.secret import Secret
 from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkMessage, NoAnswer, OpenLink
 from mt1bridge.runtime.clock import CheckedClock
@@ -37,7 +37,6 @@ from tests.simulation.server import Server
 from tests.simulation.truth import PushMark
 from tests.simulation.witness import Witness
 
-FIRST_START_FILE = "first-start.json"
 URL = "https://mt1.example"
 
 
@@ -117,16 +116,10 @@ class Process:
         return f"j{self.around.witness.next_journal()}"
 
     def _start(self, now: Now, opened: Opened) -> Start:
-        first = self._read(FIRST_START_FILE)
-        cut_ms = now.utc_ms - self.settings.reconcile.first_start_s * 1000
-        first_ms = first.get("cut_ms") if first else None
-        if not isinstance(first_ms, int):
-            self._write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif opened.fresh:
-            cut_ms = max(first_ms, now.utc_ms - self.settings.journal.keep_s * 1000)
         token = kept.token_from(self._read(kept.TOKEN_FILE), URL)
         memo = kept.memo_from(self._read(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
+        first_ms = kept.first_start_from(self._read(kept.FIRST_START_FILE))
+        return Start(token, memo, now, first_ms, opened.fresh, opened.begun)
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -159,7 +152,7 @@ class Process:
         on_disk = self.journal.trouble is None
         self.around.witness.took([mark for _, mark in batch if mark is not None], on_disk)
         if any(isinstance(event, Answer) and _is_quota(event) for event in events):
-            self.around.witness.quota_answered(self.around.machine.disk_fails is None)
+            self.around.witness.quota_answered()
 
     def stop(self) -> None:
         self.stop_asked = True
@@ -217,24 +210,32 @@ class Process:
                 around.broker.close(order, self.number)
             case KeepToken():
                 if order.kept is None:
-                    around.machine.files.pop(kept.TOKEN_FILE, None)
+                    for place in (around.machine.files, around.machine.spare):
+                        place.pop(kept.TOKEN_FILE, None)
                 else:
                     self._write(kept.TOKEN_FILE, kept.token_to_text(order.kept, URL))
             case KeepBudget():
                 self._write(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
+            case KeepFirstStart():
+                self._write(kept.FIRST_START_FILE, kept.first_start_to_text(order.cut_ms))
             case Finished():
                 pass
             case _:
                 around.witness.noted(order)
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        content = self.around.machine.files.get(name)
+        machine = self.around.machine
+        content = machine.spare.get(name) or machine.files.get(name)
         return json.loads(content) if content else None
 
     def _write(self, name: str, content: bytes) -> None:
-        self.around.machine.point()
-        if self.around.machine.disk_fails is None:
-            self.around.machine.files[name] = content
+        machine = self.around.machine
+        machine.point()
+        if machine.disk_fails is None:
+            machine.files[name] = content
+            machine.spare.pop(name, None)
+        else:
+            machine.spare[name] = content
 
 
 def _is_quota(answer: Answer) -> bool:

@@ -37,6 +37,8 @@ def _told(world: "World", identity: Identity, told: Told | None) -> None:
         return
     if identity.old and not told.usable_told:
         return
+    if identity.timestamp < BASE_MS * 10_000 and identity.old and not world.witness.lost_at:
+        raise Breach("old", f"{identity.id} was there before the first start, and is told")
     ends = identity.right_ends(told.blind)
     if not any(_same(told, end) for end in ends) and not _forgotten(world, identity, told):
         right = " or ".join(_words(end) for end in ends)

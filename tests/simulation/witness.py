@@ -123,10 +123,14 @@ class Witness:
         if self._logins:
             self._logins.pop()
 
-    def quota_answered(self, on_disk: bool) -> None:
+    def quota_answered(self) -> None:
         """The bridge knows of it: from now on no call, not even by a process that is started later."""
-        if on_disk:
-            self.quota_until = max(self.quota_until, self._timeline.now + QUOTA_PAUSE_S)
+        self.quota_until = max(self.quota_until, self._timeline.now + QUOTA_PAUSE_S)
+
+    def budget_forgotten(self) -> None:
+        """It was not on the disk when the power went."""
+        self.quota_until = 0.0
+        self._logins.clear()
 
     def took(self, marks: list[PushMark | Delivery], on_disk: bool) -> None:
         """A turn with these events was completed."""

@@ -252,6 +252,7 @@ def test_an_instance_differs_from_the_plain_unit_by_its_name_alone() -> None:
     plain_of = {
         " (%i)": "",
         "StateDirectory=mt1bridge@%i": "StateDirectory=mt1bridge",
+        "RuntimeDirectory=mt1bridge@%i": "RuntimeDirectory=mt1bridge",
         "mt1bridge@%i.mt1-password": "mt1bridge.mt1-password",
         "mt1bridge@%i.mqtt-password": "mt1bridge.mqtt-password",
         "/etc/mt1bridge/%i.yaml": DEFAULT_CONFIG,

@@ -128,7 +128,7 @@ class House:
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
         self.journal.open(NOON)
         self.staging = Staging()
-        start = Start(None, None, NOON, NOON)
+        start = Start(None, None, self.now())
         self.bridge = Bridge(first, self.journal, self.staging, start, self.now(), Random(1))
         self.turn = Turn(self.bridge, self.journal, self.now, self.carry_out, 90 * 86_400)
 

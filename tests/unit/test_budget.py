@@ -29,6 +29,13 @@ def wait(one: Budget, now: Now = START, login: bool = False) -> float:
 # --- pacing -----------------------------------------------------------------------------------------
 
 
+def test_a_login_that_may_have_been_made_a_moment_ago_counts():
+    one = budget()
+    one.may_have_logged_in(START)
+    assert wait(one, login=True) == 60.0
+    assert wait(one) == 0.0
+
+
 def test_the_first_call_goes_at_once_be_it_a_login_or_not():
     assert wait(budget()) == 0
     assert wait(budget(), login=True) == 0

@@ -398,7 +398,8 @@ def test_what_was_written_down_late_is_taken_over_and_read_without_bound():
 
 def test_a_channel_was_read_once_a_scan_was_concluded():
     house = House()
-    assert not house.reconciliation.was_read(C0, since_ms=1)
+    began = house.now.monotonic
+    assert not house.reconciliation.was_read(C0, since=began)
     house.pass_(30)
-    assert house.reconciliation.was_read(C0, since_ms=START_MS)
-    assert not house.reconciliation.was_read(C0, since_ms=START_MS + 60_000)
+    assert house.reconciliation.was_read(C0, since=began)
+    assert not house.reconciliation.was_read(C0, since=began + 60)

@@ -148,3 +148,60 @@ def test_a_process_that_died_holds_nothing(state):
     state.lock()
     assert state.read("pid") == str(os.getpid()).encode()
     state.unlock()
+
+
+# --- a disk that takes nothing ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unwritable(tmp_path):
+    """Neither can be made nor written, by root either: a file is in its place."""
+    (tmp_path / "file").write_text("")
+    return tmp_path / "file" / "state"
+
+
+@pytest.fixture
+def spare(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def test_what_the_disk_does_not_take_stands_in_the_spare_for_the_next_process(unwritable, spare):
+    assert StateDirectory(unwritable, spare).write("budget.json", b"1") is None
+    assert mode(spare / "budget.json") == 0o600
+    later = StateDirectory(unwritable, spare)
+    later.lock()
+    assert later.read("budget.json") == b"1"
+    assert not later.forgetful
+
+
+def test_the_spare_is_newer_than_the_disk_until_the_disk_takes_writes_again(tmp_path, spare):
+    path = tmp_path / "state"
+    state = StateDirectory(path, spare)
+    state.write("budget.json", b"old")
+    (path / ".budget.json.new").mkdir()  # so that it cannot be replaced
+    assert state.write("budget.json", b"newer") is None
+    assert state.read("budget.json") == b"newer"
+    (path / ".budget.json.new").rmdir()
+    assert state.write("budget.json", b"newest") is None
+    assert list(spare.iterdir()) == []
+    assert state.read("budget.json") == b"newest"
+
+
+def test_what_is_removed_is_gone_from_both(tmp_path, spare):
+    state = StateDirectory(tmp_path / "state", spare)
+    for place in (state.path, spare):
+        (place / "token.json").write_bytes(b"{}")
+    state.remove("token.json")
+    assert state.read("token.json") is None
+
+
+def test_without_a_spare_a_disk_that_takes_nothing_is_forgetful(unwritable):
+    state = StateDirectory(unwritable)
+    state.lock()
+    assert state.forgetful
+
+
+def test_a_disk_that_takes_writes_is_not_forgetful(state):
+    state.lock()
+    assert not state.forgetful
