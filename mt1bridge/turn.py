@@ -102,7 +102,7 @@ class Turn:
         now = self._now()
         if self._journal.trouble is not None and now.monotonic >= self._heal_at:
             self._heal_at = now.monotonic + HEAL_EVERY_S
-            self._journal.try_disk(now.utc_ms)
+            self._journal.try_disk(now.utc_ms, self._bridge.retold)
         if now.monotonic >= self._prune_at and now.good:
             gone = self._journal.prune(now.utc_ms - int(self.keep_s * 1000), now.utc_ms)
             self._prune_at = now.monotonic + (1.0 if gone else PRUNE_EVERY_S)

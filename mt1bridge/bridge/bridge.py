@@ -28,6 +28,7 @@ from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, PageRead, WantFailed
+from mt1bridge.model.known import Known, Learned
 from mt1bridge.model.orders import DiskMeasured, Finished, JournalTrouble, StopAsked
 from mt1bridge.model.status import AlertOver, AlertRaised, Note
 from mt1bridge.model.upstream import Answer, LinkEvent, NoAnswer
@@ -216,6 +217,10 @@ class Bridge:
             self.parts.tell(AlertRaised("disk_space", text, {"free_mb": free_mb}))
         elif free_bytes > 2 * LITTLE_DISK_BYTES:
             self.parts.tell(AlertOver("disk_space"))
+
+    def retold(self, before: Known, now: Known) -> Learned | None:
+        """An older journal still owes the broker news of a trigger (`before`) that was told anew meanwhile (`now`)."""
+        return self.parts.intake.retold(before, now, self.parts.now.utc_ms)
 
     # --- broker -------------------------------------------------------------------------------------
 

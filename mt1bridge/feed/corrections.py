@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from mt1bridge.model.fact import Fact, Kind, Previous, Source
@@ -118,14 +119,16 @@ class Corrections:
             if not before.in_effect or before.reading is None:
                 return Verdict(known=after)
             return self._now_gone(before, after, before.reading, "deleted", Source.HISTORY, received_ms)
-        clears_listed = any(row.change is Change.CLEAR for row in rows)
-        accounted = not before.deleted and (clears_listed or not before.cleared)
+        accounted = not before.deleted and (not before.cleared or _shows_clears(rows, starts, before))
         chosen = _choose(_remaining(rows), before, starts, seen_before, accounted)
         if chosen is None:
             return self._history_says_gone(rows, before, after, received_ms)
         if before.in_effect and before.reading == chosen:
             return Verdict(known=after)
-        after = replace(after, cleared=_without(before.cleared, chosen.start_number), clear_due=False)
+        cleared = before.cleared
+        if before.in_effect and before.reading is not None:
+            cleared = _with(cleared, before.reading.start_number)  # replaced, as by push
+        after = replace(after, cleared=_without(cleared, chosen.start_number), clear_due=False)
         return self._now_in_effect(before, after, chosen, Source.HISTORY, received_ms)
 
     def _history_says_gone(self, rows: Sequence[Sighting], before: Known, after: Known, received_ms: int) -> Verdict:
@@ -134,6 +137,23 @@ class Corrections:
         if before.reading is not None:
             return Verdict(known=after)
         return self._now_gone(before, after, rows[0].reading, "cleared", Source.HISTORY, received_ms)
+
+    # --- two journals -------------------------------------------------------------------------------
+
+    def retold(self, before: Known, now: Known, received_ms: int) -> Verdict:
+        """What the broker gets last is `before`, told late out of an older journal: say again how it is `now`."""
+        if before.reading == now.reading and before.in_effect == now.in_effect:
+            return Verdict()
+        reading = now.reading
+        assert reading is not None  # it was told
+        after = replace(now, revision=now.revision + 1, usable=now.usable or before.usable)
+        if not after.usable:
+            reasons = why_unusable(reading, self._edges)
+            return _told(before, after, Kind.REJECTED, "rejected", Source.HISTORY, received_ms, reasons)
+        event_type = "cleared" if not now.in_effect else "changed"
+        if now.in_effect and before.reading is not None:
+            event_type = _what_changed(before, reading)
+        return _told(before, after, Kind.CORRECTION, event_type, Source.HISTORY, received_ms)
 
     # --- what is told -------------------------------------------------------------------------------
 
@@ -250,6 +270,12 @@ def _remaining(rows: Sequence[Sighting]) -> list[Reading]:
     return starts[::-1]
 
 
+def _shows_clears(rows: Sequence[Sighting], starts: Counter[int | None], before: Known) -> bool:
+    """Whether this history shows what is cleared: it lists the clears, or not any more what was there (U14)."""
+    clears_listed = any(row.change is Change.CLEAR for row in rows)
+    return clears_listed or any(not starts[number] for number, _ in before.starts)
+
+
 def _choose(
     remaining: Sequence[Reading],
     before: Known,
@@ -260,11 +286,17 @@ def _choose(
     """Which of the remaining rows is in effect.
 
     A number listed more often than it was ever seen is news. A number that push cleared and that is not listed more
-    often is stale: history that still lists what a push cleared or deleted does not restore it. Where history lists
-    the clears too (accounted), nothing is stale. Otherwise what is known stays, if it is still listed; what is listed
-    as older than it is no news.
+    often is stale, and so is what is listed as older: history that still lists what a push cleared or deleted does not
+    restore it. Where history shows the clears too (accounted), nothing is stale. Otherwise what is known stays, if it
+    is still listed; what is listed as older than it is no news.
     """
-    news = [row for row in remaining if starts[row.start_number] > seen_before[row.start_number]]
+
+    def is_news(row: Reading) -> bool:
+        return starts[row.start_number] > seen_before[row.start_number]
+
+    if not accounted:
+        remaining = list(takewhile(lambda row: is_news(row) or row.start_number not in before.cleared, remaining))
+    news = [row for row in remaining if is_news(row)]
     numbers = [row.start_number for row in remaining]
     if before.in_effect and _number_of(before) in numbers:
         same = numbers.index(_number_of(before))
@@ -272,9 +304,8 @@ def _choose(
             return remaining[same]
     if news:
         return news[0]
-    fresh = [row for row in remaining if accounted or row.start_number not in before.cleared]
     if before.in_effect and before.reading is not None:
-        kept = [row for row in fresh if row.start_number == before.reading.start_number]
+        kept = [row for row in remaining if row.start_number == before.reading.start_number]
         if kept:
             return kept[0]
-    return fresh[0] if fresh else None
+    return remaining[0] if remaining else None

@@ -122,6 +122,10 @@ class Intake:
         assert verdict.known is not None  # never seen before, so always news
         return Learned(trigger.at, replace(verdict.known, revision=0, usable=False))
 
+    def retold(self, before: Known, now: Known, received_ms: int) -> Learned | None:
+        """What an older journal says last of a trigger is not how it is: see `Corrections.retold`."""
+        return self._learned(now.id, self._corrections.retold(before, now, received_ms), lambda _trigger: False)
+
     def _learned(self, trigger: TriggerId, verdict: Verdict, is_live: IsLive) -> Learned | None:
         if verdict.known is None:
             return None

@@ -25,18 +25,19 @@ def conclude(
     """
     assert scan.count is not None  # every scan begins with a count
     rise = 0 if memory.base_count is None else scan.count - memory.base_count
-    if scan.reach is Reach.ALL and scan.rows >= scan.count:
+    left = memory.missing + rise - growth + loss - memory.carry  # what the count promises and nothing showed
+    if scan.reach is not Reach.ALL:
+        if left > memory.missing:
+            return Proof(replace(memory, server_count=scan.count), Reach(scan.reach + 1))
+        if rise < -loss:  # something older is gone
+            return Proof(replace(memory, server_count=scan.count), Reach.ALL)
+        missing = max(0, left)
+        carry = min(max(0, -left), growth + memory.carry)
+    elif scan.rows >= scan.count:
         missing, carry = 0, scan.rows - scan.count  # as many as it counts, and what came after the count
-    elif rise < 0:
-        missing, carry = max(0, memory.missing + rise), growth
-    else:
-        left = memory.missing + rise - growth - memory.carry
-        missing = max(0, left - (pushed_ends if scan.reach is Reach.ALL else 0))  # only where nothing else can be read
-        carry = max(0, -left)
-    if missing and scan.reach is not Reach.ALL and (rise > 0 or not memory.missing):
-        return Proof(replace(memory, server_count=scan.count), Reach(scan.reach + 1))
-    if rise < -loss and scan.reach is not Reach.ALL:  # something older is gone
-        return Proof(replace(memory, server_count=scan.count), Reach.ALL)
+    else:  # nothing else can be read; and not every server counts less because a row is gone (U15)
+        left += min(loss, max(0, -rise)) - loss - min(pushed_ends, max(0, rise))
+        missing, carry = max(0, left), min(max(0, -left), growth + memory.carry)
     proven = scan.reach is not Reach.NARROW
     complete = missing == 0 if proven else None
     return Proof(

@@ -208,11 +208,11 @@ class Reconciliation:
         self._scans += 1
         channel.scan_due = None
         window_ms = int(self._settings.window_s * 1000)
-        from_ms: int | None = now.utc_ms - window_ms
-        if memory.proven_ms:
-            from_ms = min(from_ms or 0, memory.proven_ms - NARROW_BACK_MS)
+        from_ms: int | None
+        if memory.proven_ms:  # what changed since then was within the window then
+            from_ms = min(now.utc_ms, memory.proven_ms) - max(window_ms, NARROW_BACK_MS)
         else:
-            from_ms = min(from_ms or 0, memory.cut_ms)
+            from_ms = min(now.utc_ms - window_ms, memory.cut_ms)
         if channel.reach is Reach.NARROW:
             from_ms = (memory.checked_ms or now.utc_ms) - NARROW_BACK_MS
         elif channel.reach is Reach.ALL:

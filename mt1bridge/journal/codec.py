@@ -9,7 +9,7 @@ from mt1bridge.model.known import ChannelMemory, Known
 from mt1bridge.model.trigger import Change, ChannelId, Reading, Sighting, TriggerId
 
 # History showed rows of a trigger, and it is not sure yet that it shows none any more: as a condition on its row.
-LISTED = """memory GLOB '*"r":"[0-9a-f]*' OR memory GLOB '*"n":*'"""
+LISTED = """memory GLOB '*"r":"[0-9a-f?]*' OR memory GLOB '*"n":*'"""
 _dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 

@@ -19,6 +19,8 @@ from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
+Retold = Callable[[Known, Known], Learned | None]
+
 FILE = "journal.db"
 MARK = "journal.whole"  # there while the file takes everything: a full disk cannot be written to, but this can go
 
@@ -270,8 +272,11 @@ class Journal:
         for write in batch:
             self._do(write, now_ms)
 
-    def try_disk(self, now_ms: int) -> bool:
-        """While in memory: see whether the disk takes writes again and give it all. True if the trouble is over."""
+    def try_disk(self, now_ms: int, retold: Retold) -> bool:
+        """While in memory: see whether the disk takes writes again and give it all. True if the trouble is over.
+
+        retold: (how the disk knows a trigger that it owes news of, how memory does) -> what is to be told again.
+        """
         if self._memory is None:
             return True
         self.commit(now_ms)
@@ -280,6 +285,7 @@ class Journal:
             self._disk = disk
             disk.begin()
             self.was_unread = unread and disk.last_epoch() is not None
+            overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
             merge.give(self._memory, disk, self._acknowledged, told_alone=self.was_unread)
             if unread:
                 disk.recount()
@@ -290,6 +296,9 @@ class Journal:
             disk.set_meta("file", str(self._path.stat().st_ino))
             disk.set_meta("clean", "0")
             disk.raise_n(self._memory.next_n)
+            for learned in (retold(before, now) for before, now in overtaken):
+                if learned is not None:
+                    disk.write(learned, epoch[0])
             disk.commit()
         except (sqlite3.Error, OSError) as error:
             self.trouble = f"{type(error).__name__}: {error}"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mt1bridge.journal.store import RECENT, Store
 from mt1bridge.model.fact import Entry
+from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import TriggerId
 
 GAP = 1_000_000  # numbers that the failed transaction may have given are never given again
@@ -48,6 +49,18 @@ def copy_trigger(disk: Store, memory: Store, trigger: TriggerId) -> None:
         _insert(memory, "trigger", row)
         for fact in disk.db.execute("SELECT * FROM fact WHERE n = ?", (row[8],)).fetchall():
             _insert(memory, "fact", (*fact[:-1], 0))
+
+
+def overtaken(memory: Store, disk: Store) -> list[tuple[Known, Known]]:
+    """(as the disk knows it, as memory does) of what the disk owes the broker news of, and memory told meanwhile."""
+    here = {
+        TriggerId(*row)
+        for row in memory.db.execute("SELECT device, channel, timestamp FROM trigger WHERE revision > 0")
+    }
+    owed = disk.db.execute("SELECT DISTINCT device, channel, json_extract(body, '$.t') FROM fact WHERE owed = 1")
+    both = {one for one in (TriggerId(*row) for row in owed) if one in here}
+    before, now = disk.known(both), memory.known(both)
+    return [(before[one], now[one]) for one in sorted(both, key=str) if one in before]
 
 
 def give(memory: Store, disk: Store, acknowledged: Iterable[Entry], told_alone: bool) -> None:

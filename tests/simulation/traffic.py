@@ -118,6 +118,8 @@ class Traffic:
         one, args = self._picked(entry), entry.args
         if one is None or not one.state.in_effect:
             return
+        if args["what"] == "number" and args["number"] in [row.number for row in one.rows]:
+            return  # of two rows with one number, where clears are not listed, nobody could tell which one is cleared
 
         def change(row: Row) -> Row:
             if args["what"] == "number":

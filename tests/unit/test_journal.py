@@ -458,6 +458,10 @@ def test_the_journal_is_for_us_alone(machine):
         assert (machine.directory / FILE).stat().st_mode & 0o077 == 0
 
 
+def retold(_before, _now):
+    """Nothing has to be told again."""
+
+
 # --- the disk takes nothing -------------------------------------------------------------------------
 
 
@@ -474,7 +478,7 @@ def fails(machine, text="disk I/O error"):
 
 def heals(machine, journal):
     machine.disk.fails = None
-    assert journal.try_disk(NOW + DAY)
+    assert journal.try_disk(NOW + DAY, retold)
 
 
 def test_a_failing_disk_never_stops_delivery_and_opens_a_journal_of_its_own(failing):
@@ -493,7 +497,7 @@ def test_when_the_disk_takes_writes_again_it_gets_everything_and_another_journal
     learns(journal, trigger(10))
     fails(failing)
     learns(journal, trigger(20))
-    assert not journal.try_disk(NOW)
+    assert not journal.try_disk(NOW, retold)
     assert journal.journal == "j2"
     heals(failing, journal)
     assert journal.trouble is None
@@ -514,7 +518,7 @@ def test_tries_that_fail_change_nothing(failing):
         fails(failing)
         learns(journal, trigger(20))
         for _ in range(3):
-            assert not journal.try_disk(NOW)
+            assert not journal.try_disk(NOW, retold)
             learns(journal, trigger(30 + journal.last_n))
         assert {one for one, _ in numbers(journal)} == {"j1", "j2"}
         assert last(journal) is not None
@@ -596,7 +600,7 @@ def test_a_full_disk_is_noticed_by_sqlite_itself(machine):
     assert "full" in journal.trouble
     assert owed(journal) == [10, *range(20, 60)]
     disk.db.execute("PRAGMA max_page_count = 1000000")
-    assert journal.try_disk(NOW)
+    assert journal.try_disk(NOW, retold)
     machine.kill(journal)
     with closing(machine.start()) as journal:
         assert owed(journal) == [10, *range(20, 60)]
