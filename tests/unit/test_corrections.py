@@ -311,6 +311,48 @@ def test_a_clear_without_a_number_cancels_any_where_none_names_its_own():
     assert Story().history(start(9), clear(None), start(7)).told == [("trigger", 9, True)]
 
 
+# --- a server that does not list clears ---------------------------------------------------------------
+
+
+def test_what_history_replaced_does_not_come_back_once_its_successor_is_cleared():
+    listed = (start(4), start(6))
+    story = Story().push(start(6)).history(*listed).push(clear(4)).history(*listed)
+    assert story.told == [("trigger", 6, True), ("renumbered", 4, True), ("cleared", 4, False)]
+
+
+def test_what_is_listed_as_older_than_what_was_cleared_is_no_news():
+    assert Story().push(clear(1)).history(start(1), start(3)).types == ["cleared"]
+
+
+def test_a_number_that_comes_back_where_cleared_rows_are_removed_is_news():
+    """8 became 5, and 5 became 8 again: that push was lost, its row is the only one."""
+    story = Story().push(start(8), clear(8), start(5), clear(5)).history(start(8))
+    assert story.told[-1] == ("renumbered", 8, True)
+
+
+# --- two journals -------------------------------------------------------------------------------------
+
+
+def retold(before, now):
+    known = Story().push(*before).known
+    return Corrections(FALLING).retold(known, Story().push(*now).known, 3_000)
+
+
+def test_what_an_older_journal_says_last_is_corrected_by_how_it_is():
+    verdict = retold([start(6)], [start(1)])
+    fact = verdict.fact
+    assert (fact.kind, fact.event_type, fact.reading.start_number) == (Kind.CORRECTION, "renumbered", 1)
+    assert (fact.previous.reading.start_number, fact.revision, verdict.known.revision) == (6, 2, 2)
+    assert retold([start(6)], [start(6), clear(6)]).fact.event_type == "cleared"
+    assert retold([start(6), clear(6)], [start(6)]).fact.event_type == "restored"
+    assert retold([start(6)], [start(6, valid=False)]).fact.event_type == "changed"
+    assert retold([start(6, valid=False)], [start(6, blocked=True)]).fact.kind is Kind.REJECTED
+
+
+def test_what_an_older_journal_says_rightly_is_not_told_again():
+    assert retold([start(6)], [start(6)]).fact is None
+
+
 # --- digests ------------------------------------------------------------------------------------------
 
 

@@ -640,6 +640,35 @@ def test_a_journal_that_could_not_be_opened_at_the_start_loses_nothing_when_it_c
         assert owed(journal) == [20, 40]
 
 
+def test_what_the_disk_still_owes_of_a_trigger_that_memory_told_is_followed_by_how_it_is(machine):
+    """The disk owes 12 in effect; memory, which did not know that, told that it is 7 and that another is as it was."""
+    journal = machine.start()
+    learns(journal, trigger(10), trigger(20), trigger(30))
+    acknowledges(journal, 30)
+    journal.close()
+    fails(machine)
+    machine.disk.readable = False
+    journal = machine.start(NOW + DAY)
+    learns(journal, trigger(10, number=7), trigger(30, number=8))
+    acknowledges(journal)
+    machine.disk.fails = None
+    asked = []
+
+    def again(before, now):
+        asked.append((before.id.timestamp, before.reading.start_number, now.reading.start_number))
+        return correction(trigger(before.id.timestamp), "renumbered", in_effect=True, number=now.reading.start_number)
+
+    assert journal.try_disk(NOW + DAY, again)
+    assert asked == [(10, 12, 7)]
+    told = journal.owed(C1, 0, 100)
+    assert [(entry.fact.timestamp, entry.fact.event_type) for entry in told] == [
+        (10, "trigger"), (20, "trigger"), (10, "renumbered"),
+    ]  # fmt: skip
+    assert told[0].journal != told[-1].journal == journal.journal
+    assert told[-1].sequence == 1
+    journal.close()
+
+
 def test_a_clean_end_while_the_disk_fails_is_no_clean_end_of_the_journal(machine):
     journal = machine.start()
     learns(journal, trigger(10))

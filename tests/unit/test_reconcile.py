@@ -34,6 +34,7 @@ class House:
         self.known: dict[TriggerId, Known] = {}
         self.staged: list[Sighting] = []
         self.calls: list[tuple[float, str]] = []
+        self.asked: list[PageWanted] = []
         self.told: list[object] = []
         self.deleted: list[TriggerId] = []
         self.failing: Failure | None = None
@@ -64,6 +65,8 @@ class House:
     def _answer(self, wanted):
         name = "count" if isinstance(wanted, CountWanted) else "all" if wanted.from_ms is None else "page"
         self.calls.append((self.now_s, f"{wanted.at.channel} {name}"))
+        if isinstance(wanted, PageWanted):
+            self.asked.append(wanted)
         if self.failing is not None:
             self.take(self.reconciliation.found(WantFailed(wanted, self.failing, "status -2011"), self.now))
         elif isinstance(wanted, PageWanted):
@@ -265,6 +268,38 @@ def test_nor_is_one_that_fell_and_rose_in_between():
     first = conclude(memory, _scan(count=3, rows=4), growth=1, loss=1, pushed_ends=0, asked_ms=1, now_ms=2).memory
     second = conclude(first, _scan(count=4, rows=4), growth=0, loss=0, pushed_ends=0, asked_ms=3, now_ms=4).memory
     assert second.missing == 0
+
+
+def test_a_late_upload_as_old_as_can_be_is_not_hidden_by_a_deletion():
+    """The count is as before: one row is gone and another one, older than the window, has come."""
+    memory = ChannelMemory(C0, 0, base_count=4, complete=True)
+    proof = conclude(memory, _scan(count=4, rows=3), growth=0, loss=1, pushed_ends=1, asked_ms=1, now_ms=2)
+    assert proof.escalate is Reach.ALL
+    proof = conclude(proof.memory, _scan(4, 4, Reach.ALL), growth=1, loss=1, pushed_ends=1, asked_ms=1, now_ms=2)
+    assert (proof.escalate, proof.memory.missing, proof.memory.complete) == (None, 0, True)
+
+
+def test_a_server_that_counts_on_what_was_deleted_misses_nothing():
+    memory = ChannelMemory(C0, 0, base_count=4, complete=True)
+    proof = conclude(memory, _scan(4, 3, Reach.ALL), growth=0, loss=1, pushed_ends=0, asked_ms=1, now_ms=2)
+    assert (proof.memory.missing, proof.memory.carry) == (0, 0)
+
+
+def test_rows_that_are_deleted_explain_a_fall_and_nothing_else():
+    memory = ChannelMemory(C0, 0, base_count=9, missing=2, complete=False)
+    proof = conclude(memory, _scan(6, 4, Reach.ALL), growth=0, loss=3, pushed_ends=3, asked_ms=1, now_ms=2)
+    assert proof.memory.missing == 2
+
+
+def test_what_was_within_the_window_at_the_last_read_is_read_again():
+    house = House(interval_s=300, full_s=1800, window_s=3600)
+    house.store()
+    house.pass_(30)
+    read_ms = house.memory().proven_ms
+    house.asked.clear()
+    house.pass_(2200)
+    assert read_ms > START_MS
+    assert next(wanted.from_ms for wanted in house.asked if wanted.from_ms is not None) <= read_ms - 3_600_000
 
 
 def _scan(count, rows, reach=Reach.WINDOW):
