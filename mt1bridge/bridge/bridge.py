@@ -195,9 +195,7 @@ class Bridge:
         parts.desk.board.touch("info")
         if text is None:
             if parts.journal.was_unread:
-                parts.reconciliation.recall(parts.journal.channels(), parts.now)
-                parts.handover.begin_again(parts.journal.owing_channels(), parts.now.monotonic)
-                self._delivery.sweep()
+                self._journal_read()
             for memory in parts.reconciliation.memories:
                 if memory.seen:
                     parts.desk.channel(memory.at)
@@ -209,6 +207,16 @@ class Bridge:
         parts.tell(Note("journal_failed", "error", facts))
         words = f"The disk does not take the journal ({text}). Triggers go on being published from memory."
         parts.tell(AlertRaised("journal", words, facts))
+
+    def _journal_read(self) -> None:
+        """What an earlier process wrote down could not be read when this one began, and can be now."""
+        parts = self.parts
+        parts.reconciliation.recall(parts.journal.channels(), parts.now)
+        parts.handover.begin_again(parts.journal.owing_channels(), parts.now.monotonic)
+        for device, offset_ms in parts.journal.device_offsets().items():
+            if parts.clocks.recall(device, offset_ms):
+                self._learning.devices.clock_alert(device)
+        self._delivery.sweep()
 
     def _disk_measured(self, free_bytes: int) -> None:
         if 0 <= free_bytes < LITTLE_DISK_BYTES:

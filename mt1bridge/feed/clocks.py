@@ -23,6 +23,13 @@ class DeviceClocks:
     def offset_ms(self, device: str) -> int:
         return self._offsets.get(device, 0)
 
+    def recall(self, device: str, offset_ms: int) -> bool:
+        """An earlier process knew it, which can be read only now. True if it is news: none was agreed on since."""
+        if device in self._offsets:
+            return False
+        self._offsets[device] = offset_ms
+        return True
+
     def pushed(self, device: str, timestamp: int, now: Now) -> int | None:
         """Take one pushed impulse into account. Returns the device's new offset if it changed."""
         if not now.good:

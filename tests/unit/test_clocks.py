@@ -39,6 +39,14 @@ def test_a_clock_that_is_ahead_has_a_negative_offset():
     assert clocks.offset_ms(HUT) == -60_000
 
 
+def test_what_an_earlier_process_knew_counts_unless_this_one_knows_better():
+    clocks = DeviceClocks({})
+    assert clocks.recall(HUT, 3_600_000)
+    assert clocks.offset_ms(HUT) == 3_600_000
+    assert not clocks.recall(HUT, 60_000)
+    assert clocks.offset_ms(HUT) == 3_600_000
+
+
 def test_impulses_that_come_together_are_one_sample():
     clocks = DeviceClocks({})
     assert pushed(clocks, (0, -60), (1, -59), (2, -58), (3, -57), (4.9, -55)) == [None] * 5
