@@ -100,7 +100,7 @@ class Turn:
     def _tend_journal(self) -> None:
         """Now and then: a disk that heals, what is older than `keep`."""
         now = self._now()
-        if self._journal.trouble is not None and now.monotonic >= self._heal_at:
+        if self._in_trouble and now.monotonic >= self._heal_at:  # the bridge has been told of it
             self._heal_at = now.monotonic + HEAL_EVERY_S
             self._journal.try_disk(now.utc_ms, self._bridge.retold)
         if now.monotonic >= self._prune_at and now.good:

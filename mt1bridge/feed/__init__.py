@@ -2,6 +2,7 @@
 
 intake.py       sightings -> what the journal writes down
 corrections.py  what a sighting means, given what is known of its trigger
+rows.py         what all rows of history under one identity add up to
 reconcile.py    which count or page of history is wanted next, for all channels
 channel.py      one channel: pages, comparison, conclusion
 scan.py         one walk through history, page by page

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from mt1bridge.feed.corrections import NO_ROWS
 from mt1bridge.feed.outcomes import Checked, CompareNext, Forget, Odd, Outcome, Remember, Stage
 from mt1bridge.feed.proof import conclude
+from mt1bridge.feed.rows import NO_ROWS
 from mt1bridge.feed.scan import MARGIN_MS, Reach, Scan
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import PageRead

@@ -5,19 +5,24 @@ up to. Both give the new `Known` and, where something changed, the message to te
 section 10 and unknowns U14 to U17).
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
+from mt1bridge.feed.rows import (
+    CONTRADICTED,
+    NO_ROWS,
+    counts_of,
+    digest_of,
+    not_pushed,
+    standing,
+    starts_of,
+    still_deleted,
+)
 from mt1bridge.model.fact import Fact, Kind, Previous, Source
 from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
-
-NO_ROWS = "-"
-CONTRADICTED = "?"  # push changed what the rows last read added up to: the next read is compared even if it is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +61,42 @@ class Corrections:
         return self._pushed_end(seen, before, received_ms)
 
     def _pushed_start(self, seen: Sighting, before: Known, received_ms: int) -> Verdict:
-        reading = seen.reading
+        reading, number = seen.reading, seen.reading.start_number
+        unpushed = Counter(dict(before.unpushed))
+        listed_before = unpushed[number] > 0
+        if listed_before:
+            unpushed[number] -= 1
+            before = replace(before, unpushed=counts_of(unpushed))
         if before.in_effect and before.reading == reading:
-            return Verdict()
-        number = reading.start_number
-        renumbered = before.in_effect and before.reading is not None and before.reading.start_number != number
-        again = not before.in_effect or renumbered
-        after = replace(
-            before,
-            starts=_one_more(before.starts, number) if again else before.starts,
-            cleared=_without(_with(before.cleared, _number_of(before)) if renumbered else before.cleared, number),
-            clear_due=renumbered or (before.in_effect and before.clear_due),
-            changed_ms=received_ms,
-            rows=_contradicted(before),
-        )
+            return Verdict(known=before if listed_before else None)
+        after = replace(before, changed_ms=received_ms, rows=_contradicted(before), doubtful=listed_before)
+        if not listed_before:  # else: history has brought it already, maybe with what came of it
+            renumbered = before.in_effect and _number_of(before) != number
+            again = not before.in_effect or renumbered
+            after = replace(
+                after,
+                starts=_one_more(before.starts, number) if again else before.starts,
+                cleared=_without(_with(before.cleared, _number_of(before)) if renumbered else before.cleared, number),
+                clear_due=renumbered or (before.in_effect and before.clear_due),
+            )
         return self._now_in_effect(before, after, reading, Source.PUSH, received_ms)
 
     def _pushed_end(self, seen: Sighting, before: Known, received_ms: int) -> Verdict:
         number = seen.reading.start_number
-        deleted = seen.change is Change.DELETE
-        event_type = "deleted" if deleted else "cleared"
-        after = replace(
-            before,
-            clear_due=False,
-            changed_ms=received_ms,
-            deleted=before.deleted or deleted,
-            rows=_contradicted(before),
-        )
+        deletes = seen.change is Change.DELETE
+        event_type = "deleted" if deletes else "cleared"
+        after = replace(before, clear_due=False, changed_ms=received_ms, rows=_contradicted(before), doubtful=False)
         if before.reading is None:
-            after = replace(after, **_ended(before, number))
+            after = replace(after, **_ended(before, number, deletes))
             return self._now_gone(before, after, seen.reading, event_type, Source.PUSH, received_ms)
-        in_effect = before.reading.start_number if before.in_effect else None
-        if number is None and not deleted and (before.clear_due or not before.in_effect):
+        in_effect = _number_of(before) if before.in_effect else None
+        if number is None and not deletes and (before.clear_due or not before.in_effect):
             return Verdict(known=replace(before, clear_due=False) if before.clear_due else None)
         if not before.in_effect or (number is not None and number != in_effect):
-            after = replace(after, changed_ms=before.changed_ms, **_ended(before, number))
+            deletes = deletes and number not in before.deleted
+            after = replace(after, changed_ms=before.changed_ms, **_ended(before, number, deletes))
             return Verdict(known=after if after != before else None)
-        after = replace(after, **_ended(before, in_effect))
+        after = replace(after, **_ended(before, in_effect, deletes))
         return self._now_gone(before, after, before.reading, event_type, Source.PUSH, received_ms)
 
     # --- history ------------------------------------------------------------------------------------
@@ -106,28 +110,27 @@ class Corrections:
         digest = digest_of(rows)
         if digest == before.rows:
             return Verdict()
-        starts = Counter(row.reading.start_number for row in rows if row.change is Change.SET)
-        seen_before = Counter(dict(before.starts))
+        starts = starts_of(rows)
         after = replace(
             before,
             rows=digest,
             row_count=len(rows),
-            starts=tuple(sorted(starts.items(), key=repr)),
-            deleted=before.deleted and bool(rows),
+            starts=counts_of(starts),
+            unpushed=not_pushed(before, starts),
+            deleted=still_deleted(before, starts),
+            doubtful=False,
         )
         if not rows:
             if not before.in_effect or before.reading is None:
                 return Verdict(known=after)
             return self._now_gone(before, after, before.reading, "deleted", Source.HISTORY, received_ms)
-        accounted = not before.deleted and (not before.cleared or _shows_clears(rows, starts, before))
-        chosen = _choose(_remaining(rows), before, starts, seen_before, accounted)
+        chosen = standing(rows, before)
         if chosen is None:
             return self._history_says_gone(rows, before, after, received_ms)
         if before.in_effect and before.reading == chosen:
             return Verdict(known=after)
-        cleared = before.cleared
-        if before.in_effect and before.reading is not None:
-            cleared = _with(cleared, before.reading.start_number)  # replaced, as by push
+        replaces = before.in_effect and not before.doubtful
+        cleared = _with(before.cleared, _number_of(before)) if replaces else before.cleared  # as by push
         after = replace(after, cleared=_without(cleared, chosen.start_number), clear_due=False)
         return self._now_in_effect(before, after, chosen, Source.HISTORY, received_ms)
 
@@ -178,14 +181,6 @@ class Corrections:
         return _told(before, after, Kind.REJECTED, "rejected", source, received_ms, reasons, change=event_type)
 
 
-def digest_of(rows: Sequence[Sighting]) -> str:
-    """A short digest of what rows say, whatever their order; "-" for no rows at all."""
-    if not rows:
-        return NO_ROWS
-    text = "\n".join(sorted(f"{row.change} {row.reading}" for row in rows))
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
-
-
 def _told(
     before: Known,
     after: Known,
@@ -226,15 +221,14 @@ def _what_changed(before: Known, reading: Reading) -> str:
 
 
 def _one_more(starts: tuple[tuple[int | None, int], ...], number: int | None) -> tuple[tuple[int | None, int], ...]:
-    counts = Counter(dict(starts))
-    counts[number] += 1
-    return tuple(sorted(counts.items(), key=repr))
+    return counts_of(Counter(dict(starts)) + Counter([number]))
 
 
-def _ended(before: Known, number: int | None) -> dict[str, Any]:
+def _ended(before: Known, number: int | None, deletes: bool) -> dict[str, Any]:
     """What push has said by a clear or deletion of this number: it is gone, and it was there."""
     starts = before.starts if dict(before.starts).get(number) else _one_more(before.starts, number)
-    return {"starts": starts, "cleared": _with(before.cleared, number)}
+    deleted = (*before.deleted, number) if deletes else before.deleted
+    return {"starts": starts, "cleared": _with(before.cleared, number), "deleted": deleted}
 
 
 def _number_of(known: Known) -> int | None:
@@ -251,61 +245,3 @@ def _without(cleared: tuple[int | None, ...], number: int | None) -> tuple[int |
 
 def _contradicted(before: Known) -> str:
     return before.rows if before.rows in ("", NO_ROWS) else CONTRADICTED
-
-
-def _remaining(rows: Sequence[Sighting]) -> list[Reading]:
-    """The rows that no ClearTrigger cancels, newest first; each cancels one row with its number.
-
-    A ClearTrigger without a number means any start, but where others name theirs: there it means one without.
-    """
-    starts = [row.reading for row in reversed(rows) if row.change is Change.SET]  # oldest first
-    cleared = [row.reading.start_number for row in rows if row.change is Change.CLEAR]
-    are_named = any(number is not None for number in cleared)
-    for number in cleared:
-        candidates = starts if number is None and not are_named else [s for s in starts if s.start_number == number]
-        if not candidates:
-            candidates = [s for s in starts if s.start_number is None]
-        if candidates:
-            starts.remove(candidates[0])
-    return starts[::-1]
-
-
-def _shows_clears(rows: Sequence[Sighting], starts: Counter[int | None], before: Known) -> bool:
-    """Whether this history shows what is cleared: it lists the clears, or not any more what was there (U14)."""
-    clears_listed = any(row.change is Change.CLEAR for row in rows)
-    return clears_listed or any(not starts[number] for number, _ in before.starts)
-
-
-def _choose(
-    remaining: Sequence[Reading],
-    before: Known,
-    starts: Counter[int | None],
-    seen_before: Counter[int | None],
-    accounted: bool,
-) -> Reading | None:
-    """Which of the remaining rows is in effect.
-
-    A number listed more often than it was ever seen is news. A number that push cleared and that is not listed more
-    often is stale, and so is what is listed as older: history that still lists what a push cleared or deleted does not
-    restore it. Where history shows the clears too (accounted), nothing is stale. Otherwise what is known stays, if it
-    is still listed; what is listed as older than it is no news.
-    """
-
-    def is_news(row: Reading) -> bool:
-        return starts[row.start_number] > seen_before[row.start_number]
-
-    if not accounted:
-        remaining = list(takewhile(lambda row: is_news(row) or row.start_number not in before.cleared, remaining))
-    news = [row for row in remaining if is_news(row)]
-    numbers = [row.start_number for row in remaining]
-    if before.in_effect and _number_of(before) in numbers:
-        same = numbers.index(_number_of(before))
-        if not any(row in news for row in remaining[:same]):
-            return remaining[same]
-    if news:
-        return news[0]
-    if before.in_effect and before.reading is not None:
-        kept = [row for row in remaining if row.start_number == before.reading.start_number]
-        if kept:
-            return kept[0]
-    return remaining[0] if remaining else None

@@ -88,7 +88,11 @@ def memory_of(known: Known) -> str | None:
     if known.changed_ms:
         memory["m"] = known.changed_ms
     if known.deleted:
-        memory["x"] = 1
+        memory["x"] = known.deleted
+    if known.unpushed:
+        memory["u"] = known.unpushed
+    if known.doubtful:
+        memory["q"] = 1
     return _dumps(memory) if memory else None
 
 
@@ -110,7 +114,9 @@ def known_from_row(
         rows=kept.get("r", ""),
         row_count=kept.get("n", 0),
         changed_ms=kept.get("m", 0),
-        deleted=bool(kept.get("x", 0)),
+        deleted=tuple(kept.get("x", ())),
+        unpushed=tuple((n, count) for n, count in kept.get("u", ())),
+        doubtful=bool(kept.get("q", 0)),
     )
 
 

@@ -15,7 +15,9 @@ class Known:
     starts: (number, how many StartNumberTriggers with it history listed last, and push brought since).
     cleared: numbers that push cleared, deleted or replaced, and that nothing has brought back since.
     clear_due: renumbered by push before the ClearTrigger of the old number came (MT1-API, U17).
-    deleted: push brought a deletion, which history does not list.
+    deleted: numbers that push deleted and whose rows history may list still.
+    unpushed: (number, how many of the StartNumberTriggers that history listed push has not brought yet).
+    doubtful: it is in effect by the push of such a one, which may be older than what history listed with it.
     rows: digest of the history rows that were last compared, "" if never; row_count: how many they were.
     changed_ms: UTC ms when push last changed it; 0 if only history did.
     """
@@ -31,7 +33,9 @@ class Known:
     rows: str = ""
     row_count: int = 0
     changed_ms: int = 0
-    deleted: bool = False
+    deleted: tuple[int | None, ...] = ()
+    unpushed: tuple[tuple[int | None, int], ...] = ()
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

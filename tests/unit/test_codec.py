@@ -55,7 +55,9 @@ KNOWN = st.builds(
     rows=st.sampled_from(["", "-", "0123456789abcdef"]),
     row_count=st.integers(0, 9),
     changed_ms=st.integers(0, 2**50),
-    deleted=st.booleans(),
+    deleted=st.lists(NUMBERS, max_size=3).map(tuple),
+    unpushed=st.lists(st.tuples(NUMBERS, st.integers(1, 9)), max_size=3).map(tuple),
+    doubtful=st.booleans(),
 )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mt1bridge.feed.corrections import Corrections, digest_of, why_unusable
+from mt1bridge.feed.corrections import Corrections, why_unusable
 from mt1bridge.model.fact import Kind, Source
 from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
@@ -287,6 +287,36 @@ def test_a_renumbering_that_is_pushed_in_part_after_history_told_it_whole_ends_a
     assert story.told[-1] == ("renumbered", 7, True)
 
 
+def test_a_start_that_is_pushed_after_history_listed_a_newer_one_too_gives_way_to_it_again():
+    rows = (start(2), start(4))
+    story = Story().history(*rows).push(start(4)).history(*rows)
+    assert story.told == [("trigger", 2, True), ("renumbered", 4, True), ("renumbered", 2, True)]
+    assert story.history(*rows).types == ["trigger", "renumbered", "renumbered"]
+
+
+def test_so_it_is_where_the_late_one_is_cleared_at_once_and_clears_are_not_listed():
+    rows = (start(7), start(4))
+    story = Story().history(*rows).push(start(4), clear(4)).history(*rows)
+    assert story.told[-1] == ("renumbered", 7, True)
+
+
+def test_a_start_that_comes_back_by_push_after_history_told_of_the_first_stays():
+    story = Story().history(start(4)).push(clear(4), start(4)).history(start(4), clear(4), start(4))
+    assert story.types == ["trigger", "cleared", "restored"]
+
+
+def test_a_late_repeat_of_what_history_told_changes_nothing():
+    story = Story().history(start(4)).push(start(4), clear(4), start(4))
+    assert story.types == ["trigger", "cleared", "restored"]
+    assert story.known.doubtful is False
+
+
+def test_an_edited_number_is_no_sign_that_cleared_rows_are_removed():
+    """6 became 2 in place, and 2 was cleared: the row is listed still."""
+    story = Story().push(start(6), start(2), clear(2)).history(start(2))
+    assert story.told[-1] == ("cleared", 2, False)
+
+
 def test_rows_that_a_push_did_not_contradict_are_not_compared_again():
     rows = (clear(6), start(6))
     story = Story().push(start(6), clear(6)).history(*rows)
@@ -309,6 +339,24 @@ def test_a_clear_without_a_number_cancels_one_without_where_others_name_theirs()
 def test_a_clear_without_a_number_cancels_any_where_none_names_its_own():
     assert Story().history(clear(None), start(7)).types == ["cleared"]
     assert Story().history(start(9), clear(None), start(7)).told == [("trigger", 9, True)]
+
+
+# --- what push deleted, and a server that lists it still ----------------------------------------------
+
+
+def test_one_of_two_rows_stays_in_effect_where_the_other_is_deleted_and_listed_still():
+    story = Story().push(start(5), delete(5)).history(start(5)).history(start(5), start(5))
+    assert story.told == [("trigger", 5, True), ("deleted", 5, False), ("restored", 5, True)]
+
+
+def test_a_clear_after_a_deletion_and_a_return_ends_both_rows():
+    story = Story().push(start(5), delete(5), clear(5)).history(clear(5), start(5), start(5))
+    assert story.types == ["trigger", "deleted"]
+
+
+def test_a_deletion_told_twice_is_one():
+    story = Story().push(start(5), delete(5), delete(5)).history(start(5), start(5))
+    assert story.types == ["trigger", "deleted", "restored"]
 
 
 # --- a server that does not list clears ---------------------------------------------------------------
@@ -351,12 +399,3 @@ def test_what_an_older_journal_says_last_is_corrected_by_how_it_is():
 
 def test_what_an_older_journal_says_rightly_is_not_told_again():
     assert retold([start(6)], [start(6)]).fact is None
-
-
-# --- digests ------------------------------------------------------------------------------------------
-
-
-def test_the_digest_of_rows_does_not_depend_on_their_order():
-    assert digest_of((start(1), clear(1))) == digest_of((clear(1), start(1)))
-    assert digest_of((start(1),)) != digest_of((start(1), start(1)))
-    assert digest_of(()) != digest_of((start(1),))

@@ -243,6 +243,7 @@ def test_what_was_there_before_the_channel_was_ours_is_known_and_never_told():
     assert learned.fact is None
     book.keep([learned])
     assert book.listed(sighting(), asked_ms=NOW + 60_000)[0] == []
+    assert [one.fact for one in book.pushed(sighting())] == [None]
     assert book.pushed(sighting()) == []
     assert book.told == []
 
