@@ -56,6 +56,7 @@ class Manners:
     clock_off_s: float = 0.0
     before: int = 0  # triggers that the server has before the first start
     configured: bool = True  # devices are configured, not listed
+    count_lag_s: float = 0.0  # the count is that much older than the listing
 
     def __str__(self) -> str:
         plain = Manners()
@@ -75,7 +76,7 @@ class Plan:
 
 def make(seed: int) -> Plan:
     random = Random(seed)
-    manners = _manners(random)
+    manners = replace(_manners(random), count_lag_s=Random(f"{seed} count").choice((0.0, 0.0, 0.0, 2.0, 20.0)))
     entries = _traffic(random, manners)
     for _ in range(random.choice((0, 1, 2, 2, 3, 3, 4, 5, 8))):
         kind = random.choice(list(FAULTS))

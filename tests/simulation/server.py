@@ -27,6 +27,7 @@ class Server:
         self._random = random
         self._visible: dict[tuple[str, int], dict[int, Row]] = {}  # by arrival
         self._shown: dict[str, tuple[Row, ...]] = {}
+        self._counts: dict[tuple[str, int], int] = {}
         self.tokens: set[str] = set()
         self._issued = 0
         self.trouble: str | None = None
@@ -42,14 +43,19 @@ class Server:
 
     # --- history ------------------------------------------------------------------------------------
 
-    def show(self, device: str, channel: int, key: str, rows: tuple[Row, ...]) -> None:
-        """From now on history lists these rows for an identity."""
+    def show(self, device: str, channel: int, key: str, rows: tuple[Row, ...], count_lag_s: float) -> None:
+        """From now on history lists these rows for an identity; the count knows it later."""
         listed = self._visible.setdefault((device, channel), {})
         for row in self._shown.get(key, ()):
             listed.pop(row.arrival, None)
         for row in rows:
             listed[row.arrival] = row
         self._shown[key] = rows
+        count = len(listed)
+        self._timeline.after(count_lag_s, lambda: self._count(device, channel, count))
+
+    def _count(self, device: str, channel: int, count: int) -> None:
+        self._counts[device, channel] = count
 
     def rows(self, device: str, channel: int) -> list[Row]:
         """Newest first."""
@@ -125,7 +131,7 @@ class Server:
         if device in self.refused or device not in self.devices:
             return 200, envelope(-2011, [])
         if parts[-1] == "count":
-            number = len(self.rows(device, channel))
+            number = self._counts.get((device, channel), 0)
             if not number:
                 self.first_read.setdefault((device, channel), self._timeline.now)
             return 200, envelope(0, [{"value": number}])

@@ -34,7 +34,7 @@ class Traffic:
             one = self._truth.identity(self._server.devices[0], 0, timestamp, old=True)
             self._truth.start(one, Row(timestamp, START, number + 1))
             one.steps[-1].pushes.clear()
-            self._server.show(one.device, 0, one.id, one.rows)
+            self._server.show(one.device, 0, one.id, one.rows, 0.0)
 
     # --- impulses -----------------------------------------------------------------------------------
 
@@ -177,9 +177,9 @@ class Traffic:
     def _tell(self, one: Identity, push: Push, fate: str, random: Random) -> None:
         """The server shows it in history soon, and pushes it."""
         body, mark = push
-        rows, lag_s = one.rows, self._manners.lag_s
+        rows, lag_s, count_lag_s = one.rows, self._manners.lag_s, self._manners.count_lag_s
         one.shown_at = one.shown_at or self._timeline.now + lag_s
-        self._timeline.after(lag_s, lambda: self._server.show(one.device, one.channel, one.id, rows))
+        self._timeline.after(lag_s, lambda: self._server.show(one.device, one.channel, one.id, rows, count_lag_s))
         if fate == "lost":
             return
         delay = random.choice((1.0, 15.0)) if fate == "slow" else 0.0
