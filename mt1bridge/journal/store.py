@@ -14,6 +14,7 @@ from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
 RECENT = 20  # CONTRACT, section 2, `recent`
+PRUNED = "n"  # meta: no number up to this is given again, though its fact may be gone
 
 
 class Store:
@@ -27,9 +28,10 @@ class Store:
         except BaseException:
             self.db.close()
             raise
-        self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
+        self._last_n = self._next_n = 0
         self._epochs: dict[int, str] = {}
-        self.note_epochs()
+        self.note_numbers()
+        self._next_n = self._last_n + 1
 
     def close(self) -> None:
         self.db.close()
@@ -45,8 +47,8 @@ class Store:
     def rollback(self) -> None:
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
-            self.note_epochs()
-        self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
+        self.note_numbers()
+        self._next_n = self._last_n + 1
 
     # --- epochs and small things --------------------------------------------------------------------
 
@@ -66,8 +68,11 @@ class Store:
         self.db.execute("INSERT OR REPLACE INTO epoch VALUES(?, ?, ?, ?)", (n, journal, opened_ms, reason))
         self._epochs[n] = journal
 
-    def note_epochs(self) -> None:
+    def note_numbers(self) -> None:
+        """Read again which epochs there are, and which number was given last."""
         self._epochs = dict(self.db.execute("SELECT n, journal FROM epoch").fetchall())
+        newest = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0])
+        self._last_n = max(newest, int(self.meta(PRUNED) or 0))
 
     def raise_n(self, n: int) -> None:
         """Never give a number below n to a fact."""
@@ -76,6 +81,11 @@ class Store:
     @property
     def next_n(self) -> int:
         return self._next_n
+
+    @property
+    def last_n(self) -> int:
+        """The highest number that a fact has, or had before it was pruned."""
+        return self._last_n
 
     # --- triggers -----------------------------------------------------------------------------------
 
@@ -107,6 +117,7 @@ class Store:
 
     def _append(self, fact: Fact, epoch: int) -> int:
         n, self._next_n = self._next_n, self._next_n + 1
+        self._last_n = n
         key = (fact.at.device, fact.at.channel, fact.kind.value)
         row = self.db.execute(
             "INSERT INTO counter VALUES(?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
@@ -229,6 +240,20 @@ class Store:
                 (published, in_effect, entry.fact.at.device, entry.fact.at.channel),
             )
 
+    def adopt(self, epoch: int, upto: int) -> None:
+        """What is owed, up to this number, is told within this epoch, its sequence counted anew."""
+        self.db.execute(
+            "UPDATE fact SET epoch = ?, sequence = anew.sequence FROM"
+            " (SELECT n, row_number() OVER (PARTITION BY device, channel, kind ORDER BY n) AS sequence"
+            "  FROM fact WHERE owed = 1 AND n <= ?) AS anew WHERE fact.n = anew.n",
+            (epoch, upto),
+        )
+        self.db.execute(
+            "INSERT OR REPLACE INTO counter SELECT device, channel, kind, epoch, max(sequence) FROM fact"
+            " WHERE owed = 1 AND n <= ? GROUP BY device, channel, kind",
+            (upto,),
+        )
+
     def recount(self) -> None:
         """Count anew what `tally` tells: all that ever was usable, but for what the broker has not acknowledged."""
         self.db.execute(
@@ -306,6 +331,8 @@ class Store:
             if n not in shown and codec.fact_from_text(ChannelId("0", "C0"), "trigger", body).received_ms < before_ms:
                 gone.append((n,))
         self.db.executemany("DELETE FROM fact WHERE n = ?", gone)
+        if gone:
+            self.set_meta(PRUNED, str(self._last_n))
         return len(gone)
 
     def bytes(self) -> int:
