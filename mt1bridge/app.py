@@ -318,6 +318,7 @@ class App:
             except Exception as error:  # noqa: BLE001 - what is learned already must still be written down
                 self._log.note("error", "internal_error", exc_info=error)
         try:
+            self._journal.try_disk(now.utc_ms)  # acknowledgements that it did not take a while ago
             self._journal.commit(now.utc_ms)
             self._journal.close()
         except sqlite3.Error as error:
