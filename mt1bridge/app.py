@@ -27,7 +27,16 @@ from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import ConfigurationError
-from mt1bridge.model.orders import DiskMeasured, Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
+from mt1bridge.model.orders import (
+    DiskMeasured,
+    Finished,
+    KeepFirstStart,
+    ReloadAsked,
+    SetLogLevel,
+    StatusText,
+    StopAsked,
+    Tick,
+)
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkEvent, LinkLost, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
@@ -109,15 +118,27 @@ class App:
         """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
         settings = self._settings
         first = self._state.read_json(FIRST_START_FILE)
-        cut_ms = now.utc_ms - settings.reconcile.first_start_s * 1000
         first_ms = first.get("cut_ms") if first else None
+
+        def cut_at(started_ms: int) -> int:
+            if isinstance(first_ms, int) and opened.fresh:
+                return max(first_ms, started_ms - settings.journal.keep_s * 1000)
+            return started_ms - settings.reconcile.first_start_s * 1000
+
+        cut_ms = cut_at(now.utc_ms)
         if not isinstance(first_ms, int):
-            self._state.write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif opened.fresh:
-            cut_ms = max(first_ms, now.utc_ms - settings.journal.keep_s * 1000)
+            self._state.write(FIRST_START_FILE, _first_start(cut_ms))
         token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), settings.mt1.url)
         memo = kept.memo_from(self._state.read_json(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
+        return Start(
+            token,
+            memo,
+            cut_ms,
+            now.utc_ms,
+            may_repeat=opened.begun and first is not None,
+            cut_at=cut_at,
+            first=not isinstance(first_ms, int),
+        )
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -285,6 +306,8 @@ class App:
                 self._notifier.status(order.text)
             case SetLogLevel():
                 self._log.set_level(order.level)
+            case KeepFirstStart():
+                self._keep(FIRST_START_FILE, _first_start(order.cut_ms))
             case Finished():
                 self._notifier.stopping()
 
@@ -343,6 +366,10 @@ def _signals(inbox: "queue.SimpleQueue[Event]") -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _first_start(cut_ms: int) -> bytes:
+    return f'{{"cut_ms": {cut_ms}}}'.encode()
 
 
 def _server(settings: Settings) -> tuple[object, ...]:

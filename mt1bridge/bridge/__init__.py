@@ -6,6 +6,7 @@ learning.py  sightings and history -> facts -> journal
 delivery.py  journal -> topics -> broker, and what the broker acknowledged
 devices.py   which devices and channels are ours, and their names
 report.py    states, availability, health
+beginning.py what was reckoned from the moment of the start, under a wrong clock
 commands.py  requests over MQTT, and their answers
 """
 

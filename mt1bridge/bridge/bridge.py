@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import Random
 
 from mt1bridge import __version__
+from mt1bridge.bridge.beginning import Beginning
 from mt1bridge.bridge.commands import Commands
 from mt1bridge.bridge.delivery import Delivery
 from mt1bridge.bridge.learning import Learning
@@ -58,6 +59,7 @@ class Bridge:
         self.parts = parts = _parts(settings, journal, staging, start, now, random, measures or Measures())
         self._report = Report(parts)
         self._learning = Learning(parts)
+        self._beginning = Beginning(parts, self._learning.feed)
         self._delivery = Delivery(parts)
         self._commands = Commands(parts, self._learning, self._delivery, self._report.health)
         parts.desk.health = self._report.health
@@ -73,6 +75,7 @@ class Bridge:
     def step(self, event: Event, now: Now) -> list[Order]:
         """Take one event. Returns what is to be done outside, once the journal has committed."""
         self.parts.now = now
+        self._beginning.settle()
         if isinstance(event, Answer | NoAnswer):
             self._cloud(self.parts.session.rest_event(event, now))
         elif isinstance(event, LinkEvent):

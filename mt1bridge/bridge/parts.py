@@ -37,6 +37,7 @@ class Start:
 
     cut_ms: UTC ms; what is older and stands in history when a channel becomes ours is not told. started_ms: UTC ms.
     may_repeat: an earlier process may have told, under another `journal`, what this one does not know of.
+    cut_at: cut_ms for another started_ms, in case that our clock turns out to be wrong. first: the very first start.
     """
 
     kept: KeptToken | None
@@ -44,6 +45,8 @@ class Start:
     cut_ms: int
     started_ms: int
     may_repeat: bool = False
+    cut_at: Callable[[int], int] | None = None
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,13 +128,15 @@ class House:
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
         self.journal.open(NOON)
         self.staging = Staging()
-        start = Start(None, None, NOON, NOON)
-        self.bridge = Bridge(first, self.journal, self.staging, start, self.now(), Random(1))
+        self.bridge = Bridge(first, self.journal, self.staging, self.start(), self.now(), Random(1))
         self.turn = Turn(self.bridge, self.journal, self.now, self.carry_out, 90 * 86_400)
 
     def close(self) -> None:
         self.journal.close()
         self.staging.close()
+
+    def start(self) -> Start:
+        return Start(None, None, NOON, NOON)
 
     def now(self) -> Now:
         return Now(1000.0 + self.seconds, NOON + round(self.seconds * 1000))
