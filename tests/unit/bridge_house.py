@@ -125,6 +125,7 @@ class House:
         self.finished = False
         self.open_links: set[int] = set()
         self.acknowledges = True
+        self.broker_is_away = False
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
         self.journal.open(NOON)
         self.staging = Staging()
@@ -191,6 +192,9 @@ class House:
 
     def _open(self, order: OpenBroker) -> None:
         self.brokers.append(order)
+        if self.broker_is_away:
+            self.pending.append(BrokerLost(order.connection, BrokerTrouble.UNREACHABLE, "nobody there"))
+            return
         self.pending.append(BrokerConnected(order.connection, order.protocol, None, None, 2))
         self.pending.append(Subscribed(order.connection, ()))
         for topic in order.subscriptions:

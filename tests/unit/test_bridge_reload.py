@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from bridge_house import HUT, SPLIT, Server, device, house, settings
 
+from mt1bridge.model.broker import BrokerLost, BrokerTrouble
 from mt1bridge.model.secret import Secret
 from mt1bridge.topics.desk import Desk
 
@@ -259,3 +260,20 @@ def test_a_reload_while_calls_are_under_way_loses_nothing(start):
     running.run(30)
     assert len(running.told("/C1/trigger")) == 1
     assert running.says("mt1/bridge/upstream")["state"] == "live"
+
+
+def test_a_device_that_was_taken_out_and_came_back_while_the_broker_was_away_is_shown_whole(start):
+    running = start(device(HUT), device(SPLIT))
+    running.run(30)
+    before = {topic for topic in running.topics(SPLIT) if "config" not in topic}
+    running.broker_is_away = True
+    running.pending.append(BrokerLost(running.brokers[-1].connection, BrokerTrouble.LOST, "reset"))
+    running.run(5)
+    running.reconfigure(changed(running, device(HUT)))
+    running.run(20)
+    running.reconfigure(running.first)
+    running.run(60)
+    running.broker_is_away = False
+    running.run(60)
+    assert {topic for topic in running.topics(SPLIT) if "config" not in topic} == before
+    assert running.retained[f"mt1/device/{SPLIT}/availability"] == b"online"
