@@ -110,6 +110,11 @@ class Bridge:
         """True while there is work that no event announces."""
         return self._learning.busy or self._delivery.busy
 
+    @property
+    def in_flight(self) -> bool:
+        """True while the broker has not acknowledged all that it was given."""
+        return self.parts.handover.in_flight() > 0
+
     def next_due(self, now: Now) -> float:
         """Monotonic second by which `step(Tick())` is wanted."""
         parts = self.parts

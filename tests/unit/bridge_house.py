@@ -116,6 +116,7 @@ class House:
         self.pending: deque[object] = deque()
         self.retained: dict[str, bytes] = {}
         self.messages: list[Publication] = []  # what is not retained
+        self.tokens: list[int] = []  # of what is not retained
         self.notes: list[Note] = []
         self.links: list[OpenLink] = []
         self.closed_links: list[int] = []
@@ -159,6 +160,10 @@ class House:
 
     def reconfigure(self, changed: Settings) -> None:
         self.turn.tell(self.bridge.reconfigure(changed, self.now()))
+
+    def reconfigure_when_quiet(self, changed: Settings) -> None:
+        """As SIGHUP does it where another connection to the broker comes of it."""
+        self.turn.when_quiet(lambda: self.reconfigure(changed))
 
     # --- what the shells would do -------------------------------------------------------------------
 
@@ -205,6 +210,7 @@ class House:
         message = order.message
         if not message.retain:
             self.messages.append(message)
+            self.tokens.append(order.token)
         elif message.payload:
             self.retained[message.topic] = message.payload
         else:
