@@ -11,7 +11,9 @@ import pytest
 
 from mt1bridge.journal.journal import FILE, MARK, Journal
 from mt1bridge.journal.mark import SIZE
+from mt1bridge.journal.query import JournalReader
 from mt1bridge.journal.store import Store
+from mt1bridge.journal.verify import verify
 from mt1bridge.model.fact import Fact, Kind, Previous, Source
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, Reading, TriggerId
@@ -761,7 +763,10 @@ def test_what_a_failing_disk_could_not_mark_is_told_again_under_another_journal_
     learns(journal, trigger(50))
     assert numbers(journal)[-1] == (journal.journal, 2)
     assert len(set(numbers(journal))) == len(numbers(journal)) - 1  # 20 and 30 have numbers of their own topics
+    acknowledges(journal)
     journal.close()
+    with JournalReader(failing.directory) as reader:
+        assert verify(reader, 0).faults == []
 
 
 def test_a_clean_end_while_the_disk_fails_is_no_clean_end_of_the_journal(machine):
