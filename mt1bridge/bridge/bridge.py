@@ -213,6 +213,8 @@ class Bridge:
                 parts.desk.changed(memory.at, last=True)
             parts.tell(Note("journal_restored", "info", {"journal": parts.journal.journal}))
             parts.tell(AlertOver("journal"))
+            if parts.journal.set_aside is not None:
+                self.journal_set_aside(parts.journal.set_aside)
             return
         facts: dict[str, object] = {"text": text}
         parts.tell(Note("journal_failed", "error", facts))

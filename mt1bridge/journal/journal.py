@@ -75,28 +75,32 @@ class Journal:
         self.opened_ms = 0
         self._begun = True
         self.trouble: str | None = None
+        self.set_aside: str | None = None  # the name that a file got which could not be read
         self.was_unread = False  # when the disk took writes again, it held what nobody had read
 
     # --- open and close -----------------------------------------------------------------------------
 
     def open(self, now_ms: int) -> Opened:
         fresh = not self._path.exists()
-        set_aside = None
         self._left = self._mark.read()
         try:
-            try:
-                self._disk = self._checked()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
-                    raise
-                set_aside, fresh = self._set_aside(now_ms), True
-                self._disk = self._checked()
+            self._disk = self._usable(now_ms)
             fresh = fresh or self._disk.last_epoch() is None  # a power cut may leave a file and nothing in it
             self._continue_or_begin(self._disk, now_ms)
         except (sqlite3.Error, OSError) as error:
             fresh = fresh or self._disk is None
             self._disk_failed(error, now_ms)
-        return Opened(fresh, set_aside, self.trouble, begun=self._begun)
+        return Opened(fresh, self.set_aside, self.trouble, begun=self._begun)
+
+    def _usable(self, now_ms: int) -> Store:
+        """The file; where it cannot be understood, it is set aside and a new one takes its place."""
+        try:
+            return self._checked()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
+                raise
+            self.set_aside = self._set_aside(now_ms)
+            return self._checked()
 
     def _checked(self) -> Store:
         store = self._open_store(str(self._path))
@@ -303,7 +307,7 @@ class Journal:
             return True
         self.commit(now_ms)
         try:
-            self._disk = disk = self._disk or self._checked()
+            self._disk = disk = self._disk or self._usable(now_ms)
             disk.begin()
             self.was_unread = self._unread and disk.last_epoch() is not None
             in_doubt = 0 if self._claimed or self._goes_on(disk) else disk.last_n

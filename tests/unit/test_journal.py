@@ -1,5 +1,6 @@
 """The journal: what it keeps over every kind of end, in which epoch, and while the disk takes nothing."""
 
+import errno
 import shutil
 import sqlite3
 import tracemalloc
@@ -535,6 +536,27 @@ def test_a_damaged_file_is_set_aside_with_what_belongs_to_it(machine):
         assert machine.opened.set_aside == f"{FILE}.corrupt-{NOW + 1}"
         assert owed(journal) == []
         assert journal.journal == "j2"
+
+
+def test_a_damaged_file_that_cannot_be_set_aside_at_the_start_is_set_aside_once_it_can(machine, monkeypatch):
+    """As on a disk that went read-only when it was damaged."""
+    (machine.directory / FILE).write_bytes(b"this is no database" * 1_000)
+    with monkeypatch.context() as read_only:
+        read_only.setattr("pathlib.Path.rename", refuses)
+        journal = machine.start()
+        assert "Read-only" in machine.opened.trouble
+        learns(journal, trigger(10))
+        assert not journal.try_disk(NOW)
+        assert journal.trouble is not None
+    assert [journal.try_disk(NOW) for _ in range(2)][-1]
+    assert (machine.directory / f"{FILE}.corrupt-{NOW}").exists()
+    machine.kill(journal)
+    with closing(machine.start()) as journal:
+        assert owed(journal) == [10]
+
+
+def refuses(*_):
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 def test_a_file_of_a_newer_version_is_set_aside_untouched(machine):
