@@ -266,11 +266,12 @@ class Journal:
 
     def _sync_disk(self, now_ms: int) -> None:
         """One commit with fsync makes all before it durable."""
-        store, self._sync = self.store, False
+        store = self.store
         store.db.execute("PRAGMA synchronous = FULL")
         store.begin()
         store.set_meta("synced_ms", str(now_ms))
         store.commit()
+        self._sync = False
         store.db.execute("PRAGMA synchronous = NORMAL")
 
     # --- trouble with the disk ----------------------------------------------------------------------
@@ -308,6 +309,7 @@ class Journal:
         self.commit(now_ms)
         try:
             self._disk = disk = self._disk or self._usable(now_ms)
+            disk.db.execute("PRAGMA synchronous = NORMAL")  # it may have failed in the middle of a durable commit
             disk.begin()
             self.was_unread = self._unread and disk.last_epoch() is not None
             in_doubt = 0 if self._claimed or self._goes_on(disk) else disk.last_n

@@ -638,6 +638,38 @@ def test_tries_that_fail_change_nothing(failing):
         assert len(owed(journal)) == 5
 
 
+def durable(journal):
+    """Whether the present commit waits for the disk: 2 is FULL, 1 NORMAL."""
+    return journal.store.db.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_what_is_to_survive_a_power_cut_is_synced_once_the_disk_can_and_no_more_often(machine, monkeypatch):
+    journal = machine.start()
+    synced = []
+    commit = Failing.commit
+
+    def noting(store):
+        if store is journal._disk and store.db.in_transaction and durable(journal):
+            if machine.disk.fails_to_sync:
+                raise sqlite3.OperationalError("disk I/O error")
+            synced.append(store.meta("clean"))
+        commit(store)
+
+    monkeypatch.setattr(Failing, "commit", noting)
+    machine.disk.fails_to_sync = True
+    journal.sync()
+    learns(journal, trigger(10))
+    assert journal.trouble is not None
+    machine.disk.fails_to_sync = False
+    heals(machine, journal)
+    learns(journal, trigger(20))
+    assert len(synced) == 1
+    for timestamp in range(30, 40):
+        learns(journal, trigger(timestamp))
+    assert len(synced) == 1
+    journal.close()
+
+
 def test_what_is_acknowledged_while_the_disk_fails_is_owed_no_more(failing):
     journal = failing.start()
     learns(journal, trigger(10), trigger(20))
