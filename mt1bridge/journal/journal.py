@@ -427,7 +427,7 @@ class Journal:
 
         def prune(store: Store) -> None:
             nonlocal gone
-            gone = store.prune(before_ms, limit)
+            gone = store.prune(before_ms, now_ms, limit)
 
         self._do(prune, now_ms)
         return gone

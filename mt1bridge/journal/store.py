@@ -29,6 +29,9 @@ class Store:
             self.db.close()
             raise
         self._last_n = self._next_n = 0
+        self._ahead_upto = (
+            0  # messages up to this, with times that lie ahead of us, keep no later one from being pruned
+        )
         self._epochs: dict[int, str] = {}
         self.note_numbers()
         self._next_n = self._last_n + 1
@@ -312,7 +315,7 @@ class Store:
 
     # --- retention ----------------------------------------------------------------------------------
 
-    def prune(self, before_ms: int, limit: int) -> int:
+    def prune(self, before_ms: int, now_ms: int, limit: int) -> int:
         """Delete up to `limit` acknowledged messages received before then; the identities stay, so that a later
         read of old history tells nothing again. What `last` and `recent` show is kept. Returns how many went."""
         shown: set[int] = set()
@@ -323,17 +326,26 @@ class Store:
                 (device, channel, RECENT),
             )
             shown.update(first for (first,) in rows if first is not None)
-        gone = []
-        for n, body in self.db.execute(
-            "SELECT n, body FROM fact WHERE owed = 0 ORDER BY n LIMIT ?", (limit + len(shown),)
-        ).fetchall():
+        gone: list[tuple[int]] = []
+        while not gone:
+            received = self._acknowledged_after(self._ahead_upto, limit + len(shown))
+            gone = [(n,) for n, at_ms in received if at_ms < before_ms and n not in shown]
             # A message of a clock that was ahead is kept, and keeps no other.
-            if n not in shown and codec.fact_from_text(ChannelId("0", "C0"), "trigger", body).received_ms < before_ms:
-                gone.append((n,))
+            if gone or len(received) < limit or any(at_ms <= now_ms and n not in shown for n, at_ms in received):
+                break
+            self._ahead_upto = received[-1][0]
         self.db.executemany("DELETE FROM fact WHERE n = ?", gone)
         if gone:
             self.set_meta(PRUNED, str(self._last_n))
         return len(gone)
+
+    def _acknowledged_after(self, after: int, limit: int) -> list[tuple[int, int]]:
+        """(number, UTC ms when it was learned) of messages that the broker has, in the order of learning."""
+        rows = self.db.execute(
+            "SELECT n, body FROM fact WHERE owed = 0 AND n > ? ORDER BY n LIMIT ?", (after, limit)
+        ).fetchall()
+        at = ChannelId("0", "C0")  # that is not asked for
+        return [(n, codec.fact_from_text(at, "trigger", body).received_ms) for n, body in rows]
 
     def bytes(self) -> int:
         pages = int(self.db.execute("PRAGMA page_count").fetchone()[0])

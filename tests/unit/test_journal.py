@@ -440,8 +440,8 @@ def test_a_trigger_that_was_told_late_after_all_shows_as_late(journal):
 # --- prune ------------------------------------------------------------------------------------------
 
 
-def prunes(journal, before_ms=NOW - 90 * DAY):
-    gone = journal.prune(before_ms, NOW)
+def prunes(journal, before_ms=NOW - 90 * DAY, now_ms=NOW):
+    gone = journal.prune(before_ms, now_ms)
     journal.commit(NOW)
     return gone
 
@@ -476,6 +476,24 @@ def test_one_message_of_a_clock_that_was_ahead_does_not_keep_all_later_ones(jour
     acknowledges(journal)
     assert prunes(journal) == 1
     assert told(journal) == [10]
+
+
+def test_many_messages_of_a_clock_that_was_ahead_do_not_keep_all_later_ones(journal):
+    learns(journal, *(rejected(timestamp, received_ms=NOW + 4_000 * DAY) for timestamp in range(3_000)))
+    learns(journal, *(rejected(timestamp, received_ms=NOW - 100 * DAY) for timestamp in range(5_000, 6_000)))
+    for entry in journal.owed(C1, 0, 10_000):
+        journal.acknowledged(entry, NOW)
+    assert [prunes(journal) for _ in range(4)] == [500, 500, 0, 0]
+    assert told(journal) == list(range(3_000))
+
+
+def test_one_message_of_a_clock_that_was_ahead_does_not_let_later_ones_be_forgotten_when_their_time_comes(journal):
+    learns(journal, rejected(10, received_ms=NOW + 4_000 * DAY))
+    learns(journal, *(rejected(timestamp, received_ms=NOW) for timestamp in range(5_000, 7_000)))
+    for entry in journal.owed(C1, 0, 10_000):
+        journal.acknowledged(entry, NOW)
+    assert prunes(journal) == 0
+    assert sum(prunes(journal, NOW + DAY, NOW + 91 * DAY) for _ in range(5)) == 2_000
 
 
 def test_what_was_pruned_leaves_its_number_to_nobody(machine):
