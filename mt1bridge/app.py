@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from random import SystemRandom
 from types import FrameType
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ from mt1bridge.runtime.logs import Log
 from mt1bridge.runtime.state_directory import StateDirectory
 from mt1bridge.runtime.systemd import Notifier, boot_id, runtime_directory
 from mt1bridge.runtime.tls import client_context
-from mt1bridge.turn import EVENTS_AT_ONCE, Turn
+from mt1bridge.turn import EVENTS_AT_ONCE, QUIET_WITHIN_S, Turn
 
 LOOK_AROUND_S = 10.0
 MEASURE_EVERY_S = 300.0
@@ -180,7 +181,12 @@ class App:
         else:
             for warning in loaded.warnings:
                 self._log.note("warning", "configuration_questionable", text=str(warning))
-            self._apply(self._lifelong(loaded.settings), now)
+            settings = self._lifelong(loaded.settings)
+            before = self._settings
+            same_broker = (settings.mqtt, settings.home_assistant) == (before.mqtt, before.home_assistant)
+            # Where the connection ends, what is on its way is to be acknowledged first, or it would be told again.
+            self._turn.when_quiet(partial(self._apply, settings), 0.0 if same_broker else QUIET_WITHIN_S)
+            return
         self._notifier.ready()
 
     def _lifelong(self, settings: Settings) -> Settings:
@@ -195,9 +201,9 @@ class App:
         journal = replace(settings.journal, directory=before.journal.directory)
         return replace(settings, instance=before.instance, journal=journal)
 
-    def _apply(self, settings: Settings, now: Now) -> None:
+    def _apply(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
-        orders = self._bridge.reconfigure(settings, now)
+        orders = self._bridge.reconfigure(settings, self._clock.now())
         server, old_server = _server(settings), _server(before)
         if settings.mqtt != before.mqtt or server != old_server:
             for order in [order for order in orders if isinstance(order, CloseLink | CloseBroker)]:
@@ -214,6 +220,7 @@ class App:
         self._turn.keep_s = settings.journal.keep_s
         self._turn.tell(orders)
         self._log.note("info", "configuration_reloaded", digest=settings.digest())
+        self._notifier.ready()
 
     def _connect_to(self, settings: Settings) -> None:
         """Make the shells towards the MT1 server."""
@@ -321,6 +328,7 @@ class App:
             except Exception as error:  # noqa: BLE001 - what is learned already must still be written down
                 self._log.note("error", "internal_error", exc_info=error)
         try:
+            self._journal.try_disk(now.utc_ms, self._bridge.retold)  # acknowledgements that it did not take a while ago
             self._journal.commit(now.utc_ms)
             self._journal.close()
         except sqlite3.Error as error:

@@ -17,6 +17,7 @@ LONGEST_WAIT_S = 30.0
 HEAL_EVERY_S = 10.0
 PRUNE_AFTER_S = 60.0
 PRUNE_EVERY_S = 3600.0
+QUIET_WITHIN_S = 3.0
 
 
 class Turn:
@@ -41,14 +42,32 @@ class Turn:
         self._fault = fault
         self._in_trouble = False
         self._heal_at = 0.0
+        self._then: Callable[[], None] | None = None  # waits until nothing is in flight
+        self._then_by = 0.0
         self._prune_at = now().monotonic + PRUNE_AFTER_S
 
     def wait_s(self) -> float:
         """How long the loop may wait for an event."""
+        now = self._now()
+        if self._then is not None:
+            return max(0.0, self._then_by - now.monotonic)
         if self._bridge.busy:
             return 0.0
-        now = self._now()
         return min(LONGEST_WAIT_S, max(0.0, self._bridge.next_due(now) - now.monotonic))
+
+    def when_quiet(self, then: Callable[[], None], within_s: float = QUIET_WITHIN_S) -> None:
+        """Do this once the broker has acknowledged what it was given, or that much later; till then it gets nothing.
+
+        What was to be done so before, and was not, is not done any more.
+        """
+        self._then, self._then_by = then, self._now().monotonic + within_s
+        self._look_whether_quiet()
+
+    def _look_whether_quiet(self) -> None:
+        if self._then is None or (self._bridge.in_flight and self._now().monotonic < self._then_by):
+            return
+        then, self._then = self._then, None
+        then()
 
     def take(self, events: Sequence[Event]) -> None:
         """Take these events, then compare some history if nothing more is waiting; write down; tell."""
@@ -60,9 +79,11 @@ class Turn:
         self._tend_journal()
         orders += self._commit()
         self._do(orders)
-        handed = self._bridge.hand_over(self._now())
-        self._journal.commit(self._now().utc_ms)  # what is retained from now on, what is told as late
-        self._do(handed)
+        if self._then is None:
+            handed = self._bridge.hand_over(self._now())
+            self._journal.commit(self._now().utc_ms)  # what is retained from now on, what is told as late
+            self._do(handed)
+        self._look_whether_quiet()
 
     def _step(self, event: Event) -> list[Order]:
         return self._bridge.step(event, self._now())

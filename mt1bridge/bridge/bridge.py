@@ -4,8 +4,9 @@ cloud -> feed -> journal -> topics -> MQTT. The loop calls `step` for every even
 the journal, carries out the orders, and calls `hand_over`: so what is told was written down before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from mt1bridge import __version__
@@ -24,7 +25,7 @@ from mt1bridge.feed.clocks import DeviceClocks
 from mt1bridge.feed.intake import Intake
 from mt1bridge.feed.reconcile import Reconcile, Reconciliation
 from mt1bridge.journal.journal import Journal
-from mt1bridge.journal.staging import Staging
+from mt1bridge.journal.staging import Staging, StagingLostError
 from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, PageRead, WantFailed
@@ -94,7 +95,7 @@ class Bridge:
     def idle(self, now: Now) -> list[Order]:
         """Nothing is waiting: compare history, a batch at a time, so that it never goes before a trigger."""
         self.parts.now = now
-        self._learning.go_on()
+        self._read(self._learning.go_on)
         self._settle()
         return self._orders()
 
@@ -108,6 +109,11 @@ class Bridge:
     def busy(self) -> bool:
         """True while there is work that no event announces."""
         return self._learning.busy or self._delivery.busy
+
+    @property
+    def in_flight(self) -> bool:
+        """True while the broker has not acknowledged all that it was given."""
+        return self.parts.handover.in_flight() > 0
 
     def next_due(self, now: Now) -> float:
         """Monotonic second by which `step(Tick())` is wanted."""
@@ -177,7 +183,8 @@ class Bridge:
                 self._learning.pushed(outcome.seen)
             elif isinstance(outcome, Counted | PageRead | WantFailed):
                 self._settle_clock(anyway=not isinstance(outcome, WantFailed))
-                self._learning.feed(parts.reconciliation.found(outcome, parts.now))
+                found = parts.reconciliation.found(outcome, parts.now)
+                self._read(partial(self._learning.feed, found))
             elif isinstance(outcome, DevicesListed):
                 self._learning.devices.listed(outcome.devices)
             elif isinstance(outcome, SubscriptionStands):
@@ -189,6 +196,19 @@ class Bridge:
                 parts.tell(outcome)
             else:
                 parts.orders.append(outcome)
+
+    def _read(self, work: Callable[[], None]) -> None:
+        """Take what history shows. Where what was read of it is lost, all reading begins anew."""
+        parts = self.parts
+        try:
+            work()
+        except StagingLostError as error:
+            parts.tell(Note("history_read_again", "warning", {"text": f"no room for what was read of it: {error}"}))
+            memories = parts.reconciliation.memories
+            for device in dict.fromkeys(memory.at.device for memory in memories):
+                self._learning.feed(parts.reconciliation.remove(device))
+            parts.reconciliation.add(memories, parts.now)
+            parts.session.refused_devices(parts.reconciliation.refused_devices)
 
     def _journal_trouble(self, text: str | None) -> None:
         parts = self.parts
@@ -202,6 +222,8 @@ class Bridge:
                 parts.desk.changed(memory.at, last=True)
             parts.tell(Note("journal_restored", "info", {"journal": parts.journal.journal}))
             parts.tell(AlertOver("journal"))
+            if parts.journal.set_aside is not None:
+                self.journal_set_aside(parts.journal.set_aside)
             return
         facts: dict[str, object] = {"text": text}
         parts.tell(Note("journal_failed", "error", facts))

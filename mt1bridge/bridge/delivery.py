@@ -97,7 +97,7 @@ class Delivery:
         parts, fact = self._parts, entry.fact
         if fact.kind is not Kind.TRIGGER or fact.timestamp is None:
             return False
-        late = parts.late(fact.at.device, fact.timestamp)
+        late = parts.late(fact.at.device, fact.timestamp) or parts.is_of_an_earlier_journal(fact.received_ms)
         if fact.source is Source.HISTORY and fact.late_at_birth:
             late = True  # it may have been told before, under another `journal`
         if late != fact.late_at_birth and not parts.handover.told_before(entry):

@@ -113,7 +113,13 @@ class Parts:
     def late(self, device: str, timestamp: int) -> bool:
         """Whether an impulse is old news now (CONTRACT, section 3). timestamp: 100 ns units."""
         within_ms = int(self.settings.reconcile.live_within_s * 1000)
+        return is_late(timestamp, self.clocks.offset_ms(device), self.now, within_ms, self._opened_ms())
+
+    def is_of_an_earlier_journal(self, received_ms: int) -> bool:
+        """Whether what we learned then, UTC ms, may have been told before the present `journal` began."""
+        return received_ms < self._opened_ms()
+
+    def _opened_ms(self) -> int:
         opened_ms = self.journal.opened_ms
-        if opened_ms > self.now.utc_ms + CLOCK_WAS_AHEAD_MS:
-            opened_ms = 0  # the journal was opened under a clock that was set back since
-        return is_late(timestamp, self.clocks.offset_ms(device), self.now, within_ms, opened_ms)
+        # 0: the journal was opened under a clock that was set back since
+        return 0 if opened_ms > self.now.utc_ms + CLOCK_WAS_AHEAD_MS else opened_ms

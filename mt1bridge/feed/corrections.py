@@ -144,12 +144,16 @@ class Corrections:
     # --- two journals -------------------------------------------------------------------------------
 
     def retold(self, before: Known, now: Known, received_ms: int) -> Verdict:
-        """What the broker gets last is `before`, told late out of an older journal: say again how it is `now`."""
+        """What the broker gets last is `before`, told late out of an older journal: say again how it is `now`.
+
+        The numbers of both stories meet in one journal, so what comes next is above both.
+        """
+        newest = max(before.revision, now.revision)
         if before.reading == now.reading and before.in_effect == now.in_effect:
-            return Verdict()
+            return Verdict(known=replace(now, revision=newest) if newest > now.revision else None)
         reading = now.reading
         assert reading is not None  # it was told
-        after = replace(now, revision=now.revision + 1, usable=now.usable or before.usable)
+        after = replace(now, revision=newest + 1, usable=now.usable or before.usable)
         if not after.usable:
             reasons = why_unusable(reading, self._edges)
             return _told(before, after, Kind.REJECTED, "rejected", Source.HISTORY, received_ms, reasons)

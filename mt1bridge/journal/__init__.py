@@ -1,6 +1,7 @@
 """What is known, durable and in order: stage 3 (SQLite).
 
 journal.py     the journal as the loop sees it: epochs, disk or memory
+mark.py        whether the file is still as the last process left it
 store.py       one SQLite file (or memory): what is written down and what is read back
 schema.py      the tables
 codec.py       values <-> text of the tables (pure)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 ENOUGH_BYTES = 2 * 1024 * 1024  # of the write-ahead log
 MUCH_BYTES = 4 * ENOUGH_BYTES
+HOLD_MS = 50  # how long the loop may be held for somebody who reads the journal from outside
 
 
 class Checkpoints:
@@ -14,6 +15,7 @@ class Checkpoints:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._log = path.with_name(path.name + "-wal")
+        self._due_bytes = ENOUGH_BYTES
         self._thread: threading.Thread | None = None
         self._error: sqlite3.Error | None = None
 
@@ -25,9 +27,12 @@ class Checkpoints:
         if error is not None:
             raise error
         try:
-            due = self._log.stat().st_size >= ENOUGH_BYTES
+            size = self._log.stat().st_size
         except OSError:
             return
+        due = size >= self._due_bytes
+        # Whoever reads for long keeps the log from being begun anew: until it has grown again, trying is of no use.
+        self._due_bytes = size + ENOUGH_BYTES if due else min(self._due_bytes, size + ENOUGH_BYTES)
         if due:
             self._thread = threading.Thread(target=self._run, name="journal-checkpoint", daemon=True)
             self._thread.start()
@@ -44,6 +49,7 @@ class Checkpoints:
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 if self._log.stat().st_size > MUCH_BYTES:
                     # Without a quiet moment the log is never begun anew: hold the loop for the little that is left.
+                    db.execute(f"PRAGMA busy_timeout = {HOLD_MS}")
                     db.execute("PRAGMA wal_checkpoint(RESTART)")
             finally:
                 db.close()

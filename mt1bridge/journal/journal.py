@@ -6,6 +6,7 @@ not take what was told (CONTRACT, section 3, `journal`).
 """
 
 import contextlib
+import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from mt1bridge.journal import merge
 from mt1bridge.journal.checkpoint import Checkpoints
+from mt1bridge.journal.mark import Left, Mark
 from mt1bridge.journal.store import Store
 from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
@@ -22,7 +24,7 @@ from mt1bridge.model.trigger import ChannelId, TriggerId
 Retold = Callable[[Known, Known], Learned | None]
 
 FILE = "journal.db"
-MARK = "journal.whole"  # there while the file takes everything: a full disk cannot be written to, but this can go
+MARK = "journal.whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,17 @@ class Journal:
         open_store: Callable[[str], Store] = Store,
     ) -> None:
         self._path = directory / FILE
-        self._mark = directory / MARK
+        self._mark = Mark(directory / MARK)
+        self._run = secrets.token_hex(8)  # names this process in the file and in the mark
+        self._left: Left | None = None  # the mark as the last process left it
+        self._marked_n = 0
         self._boot_id = boot_id
         self._new_id = new_id
         self._open_store = open_store
         self._checkpoints = Checkpoints(self._path)
         self._disk: Store | None = None
+        self._unread = False  # what the file holds is not known yet
+        self._claimed = False  # the file says that this process writes to it
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
         self._batch: list[Callable[[Store], None]] = []
@@ -70,36 +77,40 @@ class Journal:
         self.opened_ms = 0
         self._begun = True
         self.trouble: str | None = None
+        self.set_aside: str | None = None  # the name that a file got which could not be read
         self.was_unread = False  # when the disk took writes again, it held what nobody had read
 
     # --- open and close -----------------------------------------------------------------------------
 
     def open(self, now_ms: int) -> Opened:
         fresh = not self._path.exists()
-        set_aside = None
+        self._left = self._mark.read()
         try:
-            try:
-                self._disk = self._checked()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
-                    raise
-                set_aside, fresh = self._set_aside(now_ms), True
-                self._disk = self._checked()
+            self._disk = self._usable(now_ms)
             fresh = fresh or self._disk.last_epoch() is None  # a power cut may leave a file and nothing in it
             self._continue_or_begin(self._disk, now_ms)
         except (sqlite3.Error, OSError) as error:
             fresh = fresh or self._disk is None
             self._disk_failed(error, now_ms)
-        return Opened(fresh, set_aside, self.trouble, begun=self._begun)
+        return Opened(fresh, self.set_aside, self.trouble, begun=self._begun)
+
+    def _usable(self, now_ms: int) -> Store:
+        """The file; where it cannot be understood, it is set aside and a new one takes its place."""
+        try:
+            return self._checked()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
+                raise
+            self.set_aside = self._set_aside(now_ms)
+            return self._checked()
 
     def _checked(self) -> Store:
         store = self._open_store(str(self._path))
         try:
-            verdict = "ok"
-            if store.meta("clean") != "1":
+            if store.meta("clean") != "1" or not self._is_as_left(store):
                 verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(f"quick_check: {verdict}")
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(f"quick_check: {verdict}")
         except BaseException:
             store.close()
             raise
@@ -114,30 +125,47 @@ class Journal:
                 part.rename(self._path.with_name(name + suffix))
         return name
 
-    def _continue_or_begin(self, store: Store, now_ms: int) -> None:
+    def _is_as_left(self, store: Store) -> bool:
+        """Whether this is the file that the last process wrote, and as new as what that one told."""
+        left = self._left
+        same_file = store.meta("file") == self._file_id()
+        return same_file and left is not None and left.run == store.meta("run") and left.n <= store.last_n
+
+    def _goes_on(self, store: Store) -> bool:
         """The same machine run with the same file goes on; so does a clean end. Anything else begins an epoch."""
+        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id
+        return self._is_as_left(store) and (same_run or store.meta("clean") == "1")
+
+    def _continue_or_begin(self, store: Store, now_ms: int) -> None:
         store.db.execute("PRAGMA synchronous = FULL")
         store.begin()
-        file_id = str(self._path.stat().st_ino)
         last = store.last_epoch()
-        same_file = store.meta("file") == file_id
-        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id and self._mark.exists()
-        if last and same_file and (same_run or store.meta("clean") == "1"):
+        if last and self._goes_on(store):
             self._epoch, self.journal, self.opened_ms = last
             self._begun = False
         else:
-            reason = "first start" if not last else "unclean end" if same_file else "another file"
-            self._begin_epoch(store, (last[0] if last else 0) + 1, now_ms, reason)
-        for key, value in (("boot", self._boot_id), ("file", file_id), ("clean", "0")):
-            store.set_meta(key, value)
+            n = (last[0] if last else 0) + 1
+            reason = "first start" if not last else "unclean end" if self._is_as_left(store) else "another file"
+            self._begin_epoch(store, n, now_ms, reason)
+            store.adopt(n, store.last_n)  # some of it may have been told, and its acknowledgement lost
+        self._sign(store)
         store.commit()
-        self._mark_whole()
+        self._claimed = True
+        self._mark_whole(store)
         store.db.execute("PRAGMA synchronous = NORMAL")
 
-    def _mark_whole(self) -> None:
+    def _file_id(self) -> str:
+        return str(self._path.stat().st_ino)
+
+    def _sign(self, store: Store) -> None:
+        """Write down, in the open transaction, who writes to this file from now on."""
+        for key, value in (("boot", self._boot_id), ("file", self._file_id()), ("run", self._run), ("clean", "0")):
+            store.set_meta(key, value)
+
+    def _mark_whole(self, store: Store, durable: bool = False) -> None:
         """Without the mark, numbers were told that the file does not know: the next process begins an epoch."""
-        with contextlib.suppress(OSError):
-            self._mark.touch(mode=0o600)
+        self._marked_n = store.last_n
+        self._mark.write(Left(self._run, self._marked_n), durable)
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
@@ -146,7 +174,7 @@ class Journal:
     def close(self) -> None:
         """Write down that this was a clean end. Raises nothing: what fails shows at the next start."""
         self._checkpoints.join()
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, OSError):
             self.commit(0)
             if self._disk is not None and self._memory is None:
                 self._disk.db.execute("PRAGMA synchronous = FULL")
@@ -154,6 +182,7 @@ class Journal:
                 self._disk.set_meta("clean", "1")
                 self._disk.commit()
                 self._disk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._mark_whole(self._disk, durable=True)
         for store in (self._disk, self._memory):
             if store is not None:
                 store.close()
@@ -228,6 +257,8 @@ class Journal:
             self.store.commit()
         self._batch.clear()
         if self._memory is None:
+            if self.store.last_n != self._marked_n:
+                self._mark_whole(self.store)
             try:
                 if self._sync:
                     self._sync_disk(now_ms)
@@ -237,11 +268,12 @@ class Journal:
 
     def _sync_disk(self, now_ms: int) -> None:
         """One commit with fsync makes all before it durable."""
-        store, self._sync = self.store, False
+        store = self.store
         store.db.execute("PRAGMA synchronous = FULL")
         store.begin()
         store.set_meta("synced_ms", str(now_ms))
         store.commit()
+        self._sync = False
         store.db.execute("PRAGMA synchronous = NORMAL")
 
     # --- trouble with the disk ----------------------------------------------------------------------
@@ -251,12 +283,12 @@ class Journal:
         if self._memory is not None:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
-        with contextlib.suppress(OSError):
-            self._mark.unlink(missing_ok=True)
+        self._mark.remove()
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
         last = self._epoch
-        if self._disk is None:  # what the file holds is not known: stay clear of its numbers
+        if self._disk is None:  # stay clear of its numbers
+            self._unread = True
             last = max(last, now_ms)
             memory.raise_n(now_ms * 1_000)
         else:
@@ -281,20 +313,20 @@ class Journal:
             return True
         self.commit(now_ms)
         try:
-            unread, disk = self._disk is None, self._disk or self._checked()
-            self._disk = disk
+            self._disk = disk = self._disk or self._usable(now_ms)
+            disk.db.execute("PRAGMA synchronous = NORMAL")  # it may have failed in the middle of a durable commit
             disk.begin()
-            self.was_unread = unread and disk.last_epoch() is not None
+            self.was_unread = self._unread and disk.last_epoch() is not None
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
+            in_doubt = 0 if self._claimed or self._goes_on(disk) else disk.last_n
             merge.give(self._memory, disk, self._acknowledged, told_alone=self.was_unread)
-            if unread:
+            if self._unread:
                 disk.recount()
             last = disk.last_epoch()
             epoch = (max(self._epoch, last[0] if last else 0) + 1, self._new_id(), now_ms)
             disk.open_epoch(*epoch, "disk takes it again")
-            disk.set_meta("boot", self._boot_id)
-            disk.set_meta("file", str(self._path.stat().st_ino))
-            disk.set_meta("clean", "0")
+            disk.adopt(epoch[0], in_doubt)
+            self._sign(disk)
             disk.raise_n(self._memory.next_n)
             for learned in (retold(before, now) for before, now in overtaken):
                 if learned is not None:
@@ -307,9 +339,10 @@ class Journal:
                     self._disk.rollback()
             return False
         self._epoch, self.journal, self.opened_ms = epoch
-        self._mark_whole()
+        self._mark_whole(disk)
         self._memory.close()
         self._memory = None
+        self._unread, self._claimed = False, True
         self._acknowledged.clear()
         self._unmarked.clear()
         self.trouble = None
@@ -403,7 +436,7 @@ class Journal:
 
         def prune(store: Store) -> None:
             nonlocal gone
-            gone = store.prune(before_ms, limit)
+            gone = store.prune(before_ms, now_ms, limit)
 
         self._do(prune, now_ms)
         return gone

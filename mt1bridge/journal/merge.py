@@ -25,7 +25,7 @@ def copy_what_is_shown(disk: Store, memory: Store) -> None:
     for table in _TABLES:
         for row in disk.db.execute(f"SELECT * FROM {table}").fetchall():
             _insert(memory, table, row)
-    memory.note_epochs()
+    memory.note_numbers()
     for device, channel in disk.db.execute("SELECT device, channel FROM channel").fetchall():
         rows = disk.db.execute(
             "SELECT * FROM trigger WHERE device = ? AND channel = ? AND in_effect = 1 AND usable = 1"
@@ -83,7 +83,7 @@ def give(memory: Store, disk: Store, acknowledged: Iterable[Entry], told_alone: 
         disk.db.execute(_GIVE_FACT, row)
     for entry in acknowledged:
         disk.db.execute("UPDATE fact SET owed = 0 WHERE n = ?", (entry.n,))
-    disk.note_epochs()
+    disk.note_numbers()
 
 
 def _insert(store: Store, table: str, row: tuple[object, ...]) -> None:

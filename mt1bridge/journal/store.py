@@ -14,6 +14,7 @@ from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
 RECENT = 20  # CONTRACT, section 2, `recent`
+PRUNED = "n"  # meta: no number up to this is given again, though its fact may be gone
 
 
 class Store:
@@ -27,9 +28,13 @@ class Store:
         except BaseException:
             self.db.close()
             raise
-        self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
+        self._last_n = self._next_n = 0
+        self._ahead_upto = (
+            0  # messages up to this, with times that lie ahead of us, keep no later one from being pruned
+        )
         self._epochs: dict[int, str] = {}
-        self.note_epochs()
+        self.note_numbers()
+        self._next_n = self._last_n + 1
 
     def close(self) -> None:
         self.db.close()
@@ -45,8 +50,8 @@ class Store:
     def rollback(self) -> None:
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
-            self.note_epochs()
-        self._next_n = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0]) + 1
+        self.note_numbers()
+        self._next_n = self._last_n + 1
 
     # --- epochs and small things --------------------------------------------------------------------
 
@@ -66,8 +71,11 @@ class Store:
         self.db.execute("INSERT OR REPLACE INTO epoch VALUES(?, ?, ?, ?)", (n, journal, opened_ms, reason))
         self._epochs[n] = journal
 
-    def note_epochs(self) -> None:
+    def note_numbers(self) -> None:
+        """Read again which epochs there are, and which number was given last."""
         self._epochs = dict(self.db.execute("SELECT n, journal FROM epoch").fetchall())
+        newest = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0])
+        self._last_n = max(newest, int(self.meta(PRUNED) or 0))
 
     def raise_n(self, n: int) -> None:
         """Never give a number below n to a fact."""
@@ -76,6 +84,11 @@ class Store:
     @property
     def next_n(self) -> int:
         return self._next_n
+
+    @property
+    def last_n(self) -> int:
+        """The highest number that a fact has, or had before it was pruned."""
+        return self._last_n
 
     # --- triggers -----------------------------------------------------------------------------------
 
@@ -107,6 +120,7 @@ class Store:
 
     def _append(self, fact: Fact, epoch: int) -> int:
         n, self._next_n = self._next_n, self._next_n + 1
+        self._last_n = n
         key = (fact.at.device, fact.at.channel, fact.kind.value)
         row = self.db.execute(
             "INSERT INTO counter VALUES(?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
@@ -229,6 +243,20 @@ class Store:
                 (published, in_effect, entry.fact.at.device, entry.fact.at.channel),
             )
 
+    def adopt(self, epoch: int, upto: int) -> None:
+        """What is owed, up to this number, is told within this epoch, its sequence counted anew."""
+        self.db.execute(
+            "UPDATE fact SET epoch = ?, sequence = anew.sequence FROM"
+            " (SELECT n, row_number() OVER (PARTITION BY device, channel, kind ORDER BY n) AS sequence"
+            "  FROM fact WHERE owed = 1 AND n <= ?) AS anew WHERE fact.n = anew.n",
+            (epoch, upto),
+        )
+        self.db.execute(
+            "INSERT OR REPLACE INTO counter SELECT device, channel, kind, epoch, max(sequence) FROM fact"
+            " WHERE owed = 1 AND n <= ? GROUP BY device, channel, kind",
+            (upto,),
+        )
+
     def recount(self) -> None:
         """Count anew what `tally` tells: all that ever was usable, but for what the broker has not acknowledged."""
         self.db.execute(
@@ -287,7 +315,7 @@ class Store:
 
     # --- retention ----------------------------------------------------------------------------------
 
-    def prune(self, before_ms: int, limit: int) -> int:
+    def prune(self, before_ms: int, now_ms: int, limit: int) -> int:
         """Delete up to `limit` acknowledged messages received before then; the identities stay, so that a later
         read of old history tells nothing again. What `last` and `recent` show is kept. Returns how many went."""
         shown: set[int] = set()
@@ -298,15 +326,26 @@ class Store:
                 (device, channel, RECENT),
             )
             shown.update(first for (first,) in rows if first is not None)
-        gone = []
-        for n, body in self.db.execute(
-            "SELECT n, body FROM fact WHERE owed = 0 ORDER BY n LIMIT ?", (limit + len(shown),)
-        ).fetchall():
+        gone: list[tuple[int]] = []
+        while not gone:
+            received = self._acknowledged_after(self._ahead_upto, limit + len(shown))
+            gone = [(n,) for n, at_ms in received if at_ms < before_ms and n not in shown]
             # A message of a clock that was ahead is kept, and keeps no other.
-            if n not in shown and codec.fact_from_text(ChannelId("0", "C0"), "trigger", body).received_ms < before_ms:
-                gone.append((n,))
+            if gone or len(received) < limit or any(at_ms <= now_ms and n not in shown for n, at_ms in received):
+                break
+            self._ahead_upto = received[-1][0]
         self.db.executemany("DELETE FROM fact WHERE n = ?", gone)
+        if gone:
+            self.set_meta(PRUNED, str(self._last_n))
         return len(gone)
+
+    def _acknowledged_after(self, after: int, limit: int) -> list[tuple[int, int]]:
+        """(number, UTC ms when it was learned) of messages that the broker has, in the order of learning."""
+        rows = self.db.execute(
+            "SELECT n, body FROM fact WHERE owed = 0 AND n > ? ORDER BY n LIMIT ?", (after, limit)
+        ).fetchall()
+        at = ChannelId("0", "C0")  # that is not asked for
+        return [(n, codec.fact_from_text(at, "trigger", body).received_ms) for n, body in rows]
 
     def bytes(self) -> int:
         pages = int(self.db.execute("PRAGMA page_count").fetchone()[0])

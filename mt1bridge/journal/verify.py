@@ -80,9 +80,8 @@ def _check_file(db: sqlite3.Connection, verdict: Verdict) -> None:
 
 @dataclass(slots=True)
 class _Topic:
-    """The last message of one topic that was looked at."""
+    """The last message of one topic within one epoch that was looked at."""
 
-    epoch: int
     sequence: int
     received_ms: int
 
@@ -91,7 +90,8 @@ def _check_facts(reader: JournalReader, verdict: Verdict, cutoff_ms: int) -> Non
     db = reader.db
     opened = dict(db.execute("SELECT n, opened_ms FROM epoch").fetchall())
     verdict.epochs = len(opened)
-    topics: dict[tuple[str, str, str], _Topic] = {}
+    # What is owed when a journal begins moves into it, so the epochs of a topic may alternate.
+    topics: dict[tuple[str, str, str, int], _Topic] = {}
     db.execute(_LAST)
     query = "SELECT n, device, channel, kind, epoch, sequence, body FROM fact ORDER BY n"
     for n, device, channel, kind, epoch, sequence, body in db.execute(query):
@@ -103,16 +103,16 @@ def _check_facts(reader: JournalReader, verdict: Verdict, cutoff_ms: int) -> Non
             continue
         if epoch not in opened:
             verdict.add("messages of no journal", f"Message {n} of {fact.id} belongs to a journal that is not known.")
-        key = (device, channel, kind)
+        key = (device, channel, kind, epoch)
         before = topics.get(key)
-        topics[key] = _Topic(epoch, sequence, fact.received_ms)
+        topics[key] = _Topic(sequence, fact.received_ms)
         _check_sequence(key, before, topics[key], opened.get(epoch, 0), cutoff_ms, reader, verdict)
         _note_last(db, fact, epoch, cutoff_ms, verdict)
     _check_ends(db, topics, cutoff_ms, verdict)
 
 
 def _check_sequence(
-    key: tuple[str, str, str],
+    key: tuple[str, str, str, int],
     before: _Topic | None,
     this: _Topic,
     opened_ms: int,
@@ -121,9 +121,8 @@ def _check_sequence(
     verdict: Verdict,
 ) -> None:
     """Numbers grow by exactly 1; where one is missing, all up to it must be old enough to have been pruned."""
-    same = before is not None and before.epoch == this.epoch
-    last, since_ms = (before.sequence, before.received_ms) if before is not None and same else (0, opened_ms)
-    topic, journal = "/".join(key), reader.epochs.get(this.epoch, "?")
+    last, since_ms = (before.sequence, before.received_ms) if before is not None else (0, opened_ms)
+    topic, journal = "/".join(key[:3]), reader.epochs.get(key[3], "?")
     if this.sequence <= last:
         text = f"{topic}: sequence {this.sequence} of journal {journal} comes after {last}."
         verdict.add("sequences that do not grow", text)
@@ -133,12 +132,12 @@ def _check_sequence(
 
 
 def _check_ends(
-    db: sqlite3.Connection, topics: dict[tuple[str, str, str], _Topic], cutoff_ms: int, verdict: Verdict
+    db: sqlite3.Connection, topics: dict[tuple[str, str, str, int], _Topic], cutoff_ms: int, verdict: Verdict
 ) -> None:
     """The number given last must be that of the last message."""
     for device, channel, kind, epoch, sequence in db.execute("SELECT * FROM counter"):
-        last = topics.get((device, channel, kind))
-        if last is not None and last.epoch == epoch and last.sequence != sequence and last.received_ms >= cutoff_ms:
+        last = topics.get((device, channel, kind, epoch))
+        if last is not None and last.sequence != sequence and last.received_ms >= cutoff_ms:
             text = f"{device}/{channel}/{kind}: the last sequence given is {sequence}, that of the last message "
             verdict.add("ends that are missing", f"{text}{last.sequence}.")
 

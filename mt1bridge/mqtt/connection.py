@@ -71,7 +71,7 @@ class Connection:
         self._client: Client | None = None
         self._orders: deque[Publish] = deque()
         self._closing = False
-        self._tokens: dict[int, int] = {}  # packet identifier -> token
+        self._tokens: dict[int, tuple[int, float]] = {}  # packet identifier -> token, when it went; in that order
         self._connack: Connack | None = None
         self._subscribed = False
         self._subscription: int | None = None  # packet identifier of the SUBSCRIBE that has no answer yet
@@ -152,7 +152,8 @@ class Connection:
             window = connack.receive_maximum or LARGEST_WINDOW
             while self._orders and len(self._tokens) < window:
                 self._hand_over(client, connack, self._orders.popleft())
-            self._vigil.messages_waiting(len(self._tokens), self._now())
+            oldest = next(iter(self._tokens.values()), None)
+            self._vigil.messages_waiting(None if oldest is None else oldest[1], self._now())
         if self._closing:
             self._say_farewell(client)
 
@@ -184,6 +185,8 @@ class Connection:
             raise _Over(after_failure(client.failure(), self._place, self._closures, protocol, connected_now, idle))
         if self._vigil.is_silent(now):
             text = f"{self._place} has not been heard of for {self._vigil.quiet_for(now):.0f} s"
+            if self._vigil.is_keeping_back(now):
+                text = f"{self._place} keeps the acknowledgement of a message back"
             raise _Over(Ending(BrokerTrouble.SILENT, text))
 
     def _subscribe(self, client: Client) -> None:
@@ -205,7 +208,7 @@ class Connection:
             return
         identifier = client.publish(order.message, properties)
         if identifier is not None:
-            self._tokens[identifier] = order.token
+            self._tokens[identifier] = (order.token, self._now())
 
     def _say_farewell(self, client: Client) -> NoReturn:
         if self._connack is not None:
@@ -280,9 +283,9 @@ class Connection:
         self._tell(Subscribed(self.number, tuple(topic for topic, code in answers if code >= reasons.FIRST_FAILURE)))
 
     def acknowledged(self, identifier: int, reason: int) -> None:
-        token = self._tokens.pop(identifier, None)
-        if token is not None:
-            self._tell(Acknowledged(self.number, token, reason))
+        handed = self._tokens.pop(identifier, None)
+        if handed is not None:
+            self._tell(Acknowledged(self.number, handed[0], reason))
 
     def arrived(self, message: Arrived) -> None:
         self._tell(message)

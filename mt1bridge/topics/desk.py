@@ -232,21 +232,33 @@ class Desk:
         self.board.put(f"availability:{device}", lambda: [publication])
 
     def remove(self, device: str) -> None:
-        """A device is ours no more: its retained topics are emptied."""
-        channels = [ChannelId(device, channel) for channel in self._channels.pop(device, [])]
+        """A device is ours no more: its retained topics are emptied, but for those that are ours again by then."""
+        topics = self._topics(device)
+        for channel in self._channels.pop(device, []):
+            at = ChannelId(device, channel)
+            self.board.drop(f"last:{at}")
+            self.board.drop(f"tally:{at}")
         self._devices.pop(device, None)
+        for key in (f"device:{device}", f"recent:{device}", f"availability:{device}"):
+            self.board.drop(key)
+
+        def gone() -> list[Publication]:
+            ours = self._topics(device) if device in self._devices else []
+            return [Publication(topic, b"", retain=True) for topic in topics if topic not in ours]
+
+        self.board.put(f"gone:{device}", gone, emptying=True)
+        self.board.touch("info")
+        self._discover()
+
+    def _topics(self, device: str) -> list[str]:
+        """What is retained of a device."""
         topics = [self._names.device_info(device), self._names.availability(device), self._names.recent(device)]
-        for at in channels:
+        for channel in self._channels.get(device, ()):
+            at = ChannelId(device, channel)
             topics += [self._names.last(at), self._names.tally(at)]
             if self.identity.scalar_topics:
                 topics += [p.topic for p in scalar_publications(self._names, at, last_body(at, None, None, None))]
-            self.board.drop(f"last:{at}")
-            self.board.drop(f"tally:{at}")
-        for key in (f"device:{device}", f"recent:{device}", f"availability:{device}"):
-            self.board.drop(key)
-        self.clear(f"gone:{device}", topics)
-        self.board.touch("info")
-        self._discover()
+        return topics
 
     def changed(self, at: ChannelId, last: bool) -> None:
         """Something of a channel is out of date: its tally, and with `last` what is in effect."""

@@ -315,6 +315,23 @@ def test_an_unanswered_publish_ends_the_connection_whatever_the_servers_keep_ali
         assert rig.lost().trouble == SILENT
 
 
+@both_versions
+def test_one_acknowledgement_that_is_kept_back_ends_the_connection_though_all_others_come(protocol: int) -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peer.read_until(PUBLISH)
+        while True:
+            peer.send(puback(peer.read_until(PUBLISH).identifier))
+
+    with ScriptedBroker(script) as broker, Rig(settings(broker.port), Limits(acknowledge_s=1)) as rig:
+        rig.connect(protocol=protocol)
+        rig.publish(Publication("mt1/x", b"1"))
+        second = rig.publish(Publication("mt1/x", b"2"))
+        lost = rig.lost()
+        assert (lost.trouble, "keeps the acknowledgement" in lost.text) == (SILENT, True)
+        assert rig.inbox.all(Acknowledged) == [Acknowledged(1, second, 0)]
+
+
 # --- SUBACK and messages ----------------------------------------------------------------------------------------
 
 

@@ -116,6 +116,7 @@ class House:
         self.pending: deque[object] = deque()
         self.retained: dict[str, bytes] = {}
         self.messages: list[Publication] = []  # what is not retained
+        self.tokens: list[int] = []  # of what is not retained
         self.notes: list[Note] = []
         self.links: list[OpenLink] = []
         self.closed_links: list[int] = []
@@ -125,16 +126,19 @@ class House:
         self.finished = False
         self.open_links: set[int] = set()
         self.acknowledges = True
+        self.broker_is_away = False
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
         self.journal.open(NOON)
         self.staging = Staging()
-        start = Start(None, None, self.now())
-        self.bridge = Bridge(first, self.journal, self.staging, start, self.now(), Random(1))
+        self.bridge = Bridge(first, self.journal, self.staging, self.start(), self.now(), Random(1))
         self.turn = Turn(self.bridge, self.journal, self.now, self.carry_out, 90 * 86_400)
 
     def close(self) -> None:
         self.journal.close()
         self.staging.close()
+
+    def start(self) -> Start:
+        return Start(None, None, self.now())
 
     def now(self) -> Now:
         return Now(1000.0 + self.seconds, NOON + round(self.seconds * 1000))
@@ -156,6 +160,10 @@ class House:
 
     def reconfigure(self, changed: Settings) -> None:
         self.turn.tell(self.bridge.reconfigure(changed, self.now()))
+
+    def reconfigure_when_quiet(self, changed: Settings) -> None:
+        """As SIGHUP does it where another connection to the broker comes of it."""
+        self.turn.when_quiet(lambda: self.reconfigure(changed))
 
     # --- what the shells would do -------------------------------------------------------------------
 
@@ -189,6 +197,9 @@ class House:
 
     def _open(self, order: OpenBroker) -> None:
         self.brokers.append(order)
+        if self.broker_is_away:
+            self.pending.append(BrokerLost(order.connection, BrokerTrouble.UNREACHABLE, "nobody there"))
+            return
         self.pending.append(BrokerConnected(order.connection, order.protocol, None, None, 2))
         self.pending.append(Subscribed(order.connection, ()))
         for topic in order.subscriptions:
@@ -199,6 +210,7 @@ class House:
         message = order.message
         if not message.retain:
             self.messages.append(message)
+            self.tokens.append(order.token)
         elif message.payload:
             self.retained[message.topic] = message.payload
         else:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from bridge_house import HUT, SPLIT, Server, device, house, settings
 
+from mt1bridge.model.broker import Acknowledged, BrokerLost, BrokerTrouble
 from mt1bridge.model.secret import Secret
 from mt1bridge.topics.desk import Desk
 
@@ -259,3 +260,66 @@ def test_a_reload_while_calls_are_under_way_loses_nothing(start):
     running.run(30)
     assert len(running.told("/C1/trigger")) == 1
     assert running.says("mt1/bridge/upstream")["state"] == "live"
+
+
+def test_a_device_that_was_taken_out_and_came_back_while_the_broker_was_away_is_shown_whole(start):
+    running = start(device(HUT), device(SPLIT))
+    running.run(30)
+    before = {topic for topic in running.topics(SPLIT) if "config" not in topic}
+    running.broker_is_away = True
+    running.pending.append(BrokerLost(running.brokers[-1].connection, BrokerTrouble.LOST, "reset"))
+    running.run(5)
+    running.reconfigure(changed(running, device(HUT)))
+    running.run(20)
+    running.reconfigure(running.first)
+    running.run(60)
+    running.broker_is_away = False
+    running.run(60)
+    assert {topic for topic in running.topics(SPLIT) if "config" not in topic} == before
+    assert running.retained[f"mt1/device/{SPLIT}/availability"] == b"online"
+
+
+def test_what_is_on_its_way_is_acknowledged_before_the_connection_ends_and_told_once(start):
+    running = start(device(HUT))
+    running.acknowledges = False
+    running.impulse()
+    running.run(1)
+    in_flight = Acknowledged(running.brokers[-1].connection, running.tokens[-1], 0)
+    running.reconfigure_when_quiet(changed_mqtt(running, scalar_topics=True))
+    running.impulse(number=13)
+    running.run(1)
+    assert len(running.brokers) == 2  # it waits, and hands nothing over
+    assert len(running.told("/C1/trigger")) == 1
+    running.acknowledges = True
+    running.pending.append(in_flight)
+    running.run(30)
+    assert len(running.brokers) > 2
+    assert [body["start_number"] for body in running.told("/C1/trigger")] == [12, 13]
+
+
+def test_a_broker_that_acknowledges_nothing_does_not_keep_other_settings_waiting(start):
+    running = start(device(HUT))
+    running.acknowledges = False
+    running.impulse()
+    running.run(1)
+    running.reconfigure_when_quiet(changed_mqtt(running, scalar_topics=True))
+    running.acknowledges = True
+    running.run(2.5)
+    assert len(running.brokers) == 2
+    running.run(1)
+    assert len(running.brokers) > 2
+    running.run(30)
+    assert [body["start_number"] for body in running.told("/C1/trigger")] == [12, 12]
+
+
+def test_the_settings_asked_for_last_are_the_ones_that_hold(start):
+    running = start(device(HUT))
+    running.acknowledges = False
+    running.impulse()
+    running.run(1)
+    running.reconfigure_when_quiet(changed_mqtt(running, base_topic="first"))
+    running.reconfigure_when_quiet(changed_mqtt(running, base_topic="second"))
+    running.acknowledges = True
+    running.run(30)
+    assert running.retained["second/bridge/state"] == b"online"
+    assert running.topics("first/") == set()

@@ -59,14 +59,37 @@ def test_without_keep_alive_silence_is_allowed_but_not_towards_a_message() -> No
     for keepalive_s in (0, 65535):
         vigil = connected(keepalive_s=keepalive_s)
         assert not vigil.is_silent(50_000.0)
-        vigil.messages_waiting(1, 50_000.0)
-        vigil.messages_waiting(2, 50_030.0)
+        vigil.messages_waiting(50_000.0, 50_000.0)
+        vigil.messages_waiting(50_000.0, 50_030.0)
         assert not vigil.is_silent(50_044.9)
         assert vigil.is_silent(50_045.0)
         vigil.heard(50_040.0)
         assert not vigil.is_silent(50_045.0)
-        vigil.messages_waiting(0, 50_046.0)
+        vigil.messages_waiting(None, 50_046.0)
         assert not vigil.is_silent(60_000.0)
+
+
+def test_one_message_whose_acknowledgement_is_kept_back_is_the_end_though_the_broker_is_heard() -> None:
+    vigil = connected()
+    vigil.messages_waiting(100.0, 100.0)
+    for now in range(130, 400, 30):
+        vigil.heard(now)
+        vigil.messages_waiting(100.0, now)
+    assert not vigil.is_silent(399.9)
+    assert not vigil.is_keeping_back(399.9)
+    assert vigil.is_silent(400.0)
+    assert vigil.is_keeping_back(400.0)
+    vigil.messages_waiting(390.0, 400.0)
+    assert not vigil.is_silent(400.0)
+
+
+def test_the_sleep_of_the_machine_does_not_count_as_keeping_back() -> None:
+    vigil = connected()
+    vigil.messages_waiting(100.0, 100.0)
+    vigil.woke(110.0, 3_710.0)
+    vigil.heard(3_711.0)
+    assert not vigil.is_keeping_back(4_009.9)
+    assert vigil.is_keeping_back(4_010.0)
 
 
 def test_suback_must_come_in_ten_seconds_also_while_others_are_heard() -> None:

@@ -2,11 +2,12 @@
 
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import pytest
 
-from mt1bridge.journal.checkpoint import ENOUGH_BYTES, Checkpoints
+from mt1bridge.journal.checkpoint import ENOUGH_BYTES, MUCH_BYTES, Checkpoints
 from mt1bridge.journal.store import Store
 
 
@@ -80,6 +81,33 @@ def test_the_log_does_not_grow_for_ever(store, path):
         checkpoints.look()
         checkpoints.join()
     assert longest < 2 * ENOUGH_BYTES  # of 12 MB that were written
+
+
+def test_somebody_who_reads_for_long_does_not_hold_the_writer_up(store, path):
+    """As `mt1bridge journal list | less` does."""
+    checkpoints = Checkpoints(path)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM meta").fetchall()
+        grows(store, path, MUCH_BYTES)
+        began, slowest = time.monotonic(), 0.0
+        for number in range(30):
+            checkpoints.look()
+            asked = time.monotonic()
+            store.begin()
+            store.set_meta(f"{number}", "x" * 4_000)
+            store.commit()
+            slowest = max(slowest, time.monotonic() - asked)
+            checkpoints.join()
+        assert slowest < 1
+        assert time.monotonic() - began < 3
+    grows(store, path, MUCH_BYTES + 2 * ENOUGH_BYTES)
+    checkpoints.look()
+    checkpoints.join()
+    store.begin()
+    store.set_meta("after", "x")
+    store.commit()
+    assert log_bytes(path) <= ENOUGH_BYTES
 
 
 def test_one_at_a_time(store, path):

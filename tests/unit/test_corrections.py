@@ -399,3 +399,9 @@ def test_what_an_older_journal_says_last_is_corrected_by_how_it_is():
 
 def test_what_an_older_journal_says_rightly_is_not_told_again():
     assert retold([start(6)], [start(6)]).fact is None
+
+
+def test_what_comes_next_is_numbered_above_both_journals():
+    longer = [start(5), start(6), start(7)]
+    assert retold(longer, [start(1)]).fact.revision == 4
+    assert retold(longer, [start(7)]).known.revision == 3

@@ -1,5 +1,6 @@
 """The journal: what it keeps over every kind of end, in which epoch, and while the disk takes nothing."""
 
+import errno
 import shutil
 import sqlite3
 import tracemalloc
@@ -9,8 +10,11 @@ from itertools import count
 
 import pytest
 
-from mt1bridge.journal.journal import FILE, Journal
+from mt1bridge.journal.journal import FILE, MARK, Journal
+from mt1bridge.journal.mark import SIZE
+from mt1bridge.journal.query import JournalReader
 from mt1bridge.journal.store import Store
+from mt1bridge.journal.verify import verify
 from mt1bridge.model.fact import Fact, Kind, Previous, Source
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, Reading, TriggerId
@@ -181,7 +185,7 @@ def test_the_journal_goes_on_unless_the_machine_ended_uncleanly(machine, clean, 
         machine.reboot()
     with closing(machine.start(NOW + DAY)) as journal:
         learns(journal, trigger(20))
-        assert numbers(journal) == ([("j1", 1), ("j1", 2)] if goes_on else [("j1", 1), ("j2", 1)])
+        assert numbers(journal) == [("j1" if goes_on else "j2", 1), ("j1" if goes_on else "j2", 2)]
         assert journal.opened_ms == (NOW if goes_on else NOW + DAY)
         assert not machine.opened.fresh
 
@@ -214,7 +218,85 @@ def test_a_file_that_took_the_place_of_ours_begins_a_journal_however_clean_it_en
     backup.replace(machine.directory / FILE)
     with closing(machine.start()) as journal:
         learns(journal, trigger(30))
-        assert numbers(journal) == [("j1", 1), ("j2", 1)]
+        assert numbers(journal) == [("j2", 1), ("j2", 2)]
+
+
+def put_back(backup, directory, keep_times):
+    """Copy over what is there, as `cp` or `cp -p` does: every inode stays."""
+    for saved in backup.iterdir():
+        place = directory / saved.name
+        with place.open("r+b") as file:
+            file.truncate()
+            file.write(saved.read_bytes())
+        if keep_times:
+            shutil.copystat(saved, place)
+
+
+@pytest.mark.parametrize("keep_times", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_backup_of_an_earlier_run_that_was_copied_over_the_file_begins_a_journal(
+    machine, tmp_path_factory, clean, whole, keep_times
+):
+    """whole: the mark was copied back as well."""
+    backup = tmp_path_factory.mktemp("backup")
+    journal = machine.start()
+    learns(journal, trigger(10))
+    journal.close()
+    for file in [FILE, MARK] if whole else [FILE]:
+        shutil.copy2(machine.directory / file, backup)
+    if whole:
+        age(backup / MARK)
+    journal = machine.start()
+    learns(journal, trigger(20))
+    ends(machine, journal, clean)
+    put_back(backup, machine.directory, keep_times)
+    with closing(machine.start()) as journal:
+        learns(journal, trigger(30))
+        assert numbers(journal) == [("j2", 1), ("j2", 2)]
+
+
+def age(mark):
+    """As if it had been written ten seconds ago."""
+    run, n, written_ns = mark.read_text().split()
+    mark.write_text(f"{run} {n} {int(written_ns) - 10_000_000_000}".rjust(SIZE))
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_backup_of_the_same_run_that_was_copied_over_the_file_begins_a_journal(machine, tmp_path_factory, clean):
+    backup = tmp_path_factory.mktemp("backup")
+    journal = machine.start()
+    learns(journal, trigger(10))
+    journal.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy2(machine.directory / FILE, backup)
+    learns(journal, trigger(20))
+    ends(machine, journal, clean)
+    put_back(backup, machine.directory, keep_times=False)
+    with closing(machine.start()) as journal:
+        learns(journal, trigger(30))
+        assert numbers(journal) == [("j2", 1), ("j2", 2)]
+
+
+def test_without_a_mark_a_journal_begins(machine):
+    machine.start().close()
+    (machine.directory / MARK).unlink()
+    with closing(machine.start()) as journal:
+        assert journal.journal == "j2"
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_journal_goes_on_over_many_ends_and_after_everything_was_pruned(machine, clean):
+    for turn in range(3):
+        journal = machine.start()
+        assert journal.journal == "j1"
+        learns(journal, *(rejected(10 * turn + one, received_ms=NOW - 100 * DAY) for one in range(3)))
+        acknowledges(journal)
+        prunes(journal)
+        ends(machine, journal, clean)
+        with closing(machine.start()) as journal:
+            assert journal.journal == "j1"
+            learns(journal, trigger(1_000 + turn))
+            assert numbers(journal)[-1] == ("j1", turn + 1)
 
 
 def test_a_killed_process_loses_what_it_had_not_committed_and_nothing_else(machine):
@@ -358,8 +440,8 @@ def test_a_trigger_that_was_told_late_after_all_shows_as_late(journal):
 # --- prune ------------------------------------------------------------------------------------------
 
 
-def prunes(journal, before_ms=NOW - 90 * DAY):
-    gone = journal.prune(before_ms, NOW)
+def prunes(journal, before_ms=NOW - 90 * DAY, now_ms=NOW):
+    gone = journal.prune(before_ms, now_ms)
     journal.commit(NOW)
     return gone
 
@@ -394,6 +476,37 @@ def test_one_message_of_a_clock_that_was_ahead_does_not_keep_all_later_ones(jour
     acknowledges(journal)
     assert prunes(journal) == 1
     assert told(journal) == [10]
+
+
+def test_many_messages_of_a_clock_that_was_ahead_do_not_keep_all_later_ones(journal):
+    learns(journal, *(rejected(timestamp, received_ms=NOW + 4_000 * DAY) for timestamp in range(3_000)))
+    learns(journal, *(rejected(timestamp, received_ms=NOW - 100 * DAY) for timestamp in range(5_000, 6_000)))
+    for entry in journal.owed(C1, 0, 10_000):
+        journal.acknowledged(entry, NOW)
+    assert [prunes(journal) for _ in range(4)] == [500, 500, 0, 0]
+    assert told(journal) == list(range(3_000))
+
+
+def test_one_message_of_a_clock_that_was_ahead_does_not_let_later_ones_be_forgotten_when_their_time_comes(journal):
+    learns(journal, rejected(10, received_ms=NOW + 4_000 * DAY))
+    learns(journal, *(rejected(timestamp, received_ms=NOW) for timestamp in range(5_000, 7_000)))
+    for entry in journal.owed(C1, 0, 10_000):
+        journal.acknowledged(entry, NOW)
+    assert prunes(journal) == 0
+    assert sum(prunes(journal, NOW + DAY, NOW + 91 * DAY) for _ in range(5)) == 2_000
+
+
+def test_what_was_pruned_leaves_its_number_to_nobody(machine):
+    """`last` finds the first message of a trigger by its number."""
+    journal = machine.start()
+    learns(journal, *(trigger(timestamp, received_ms=NOW - 100 * DAY) for timestamp in range(30, 0, -1)))
+    acknowledges(journal)
+    assert prunes(journal) == 10
+    journal.close()
+    with closing(machine.start()) as journal:
+        learns(journal, *(rejected(timestamp, C0) for timestamp in range(100, 120)))
+        learns(journal, *(correction(trigger(timestamp)) for timestamp in range(11, 31)))
+        assert recent(journal) == []
 
 
 def test_numbers_go_on_after_everything_was_pruned(machine):
@@ -441,6 +554,27 @@ def test_a_damaged_file_is_set_aside_with_what_belongs_to_it(machine):
         assert machine.opened.set_aside == f"{FILE}.corrupt-{NOW + 1}"
         assert owed(journal) == []
         assert journal.journal == "j2"
+
+
+def test_a_damaged_file_that_cannot_be_set_aside_at_the_start_is_set_aside_once_it_can(machine, monkeypatch):
+    """As on a disk that went read-only when it was damaged."""
+    (machine.directory / FILE).write_bytes(b"this is no database" * 1_000)
+    with monkeypatch.context() as read_only:
+        read_only.setattr("pathlib.Path.rename", refuses)
+        journal = machine.start()
+        assert "Read-only" in machine.opened.trouble
+        learns(journal, trigger(10))
+        assert not journal.try_disk(NOW, retold)
+        assert journal.trouble is not None
+    assert [journal.try_disk(NOW, retold) for _ in range(2)][-1]
+    assert (machine.directory / f"{FILE}.corrupt-{NOW}").exists()
+    machine.kill(journal)
+    with closing(machine.start()) as journal:
+        assert owed(journal) == [10]
+
+
+def refuses(*_):
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 def test_a_file_of_a_newer_version_is_set_aside_untouched(machine):
@@ -524,6 +658,38 @@ def test_tries_that_fail_change_nothing(failing):
         assert last(journal) is not None
         heals(failing, journal)
         assert len(owed(journal)) == 5
+
+
+def durable(journal):
+    """Whether the present commit waits for the disk: 2 is FULL, 1 NORMAL."""
+    return journal.store.db.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_what_is_to_survive_a_power_cut_is_synced_once_the_disk_can_and_no_more_often(machine, monkeypatch):
+    journal = machine.start()
+    synced = []
+    commit = Failing.commit
+
+    def noting(store):
+        if store is journal._disk and store.db.in_transaction and durable(journal):
+            if machine.disk.fails_to_sync:
+                raise sqlite3.OperationalError("disk I/O error")
+            synced.append(store.meta("clean"))
+        commit(store)
+
+    monkeypatch.setattr(Failing, "commit", noting)
+    machine.disk.fails_to_sync = True
+    journal.sync()
+    learns(journal, trigger(10))
+    assert journal.trouble is not None
+    machine.disk.fails_to_sync = False
+    heals(machine, journal)
+    learns(journal, trigger(20))
+    assert len(synced) == 1
+    for timestamp in range(30, 40):
+        learns(journal, trigger(timestamp))
+    assert len(synced) == 1
+    journal.close()
 
 
 def test_what_is_acknowledged_while_the_disk_fails_is_owed_no_more(failing):
@@ -617,7 +783,9 @@ def test_a_disk_that_fails_from_the_start_is_no_reason_not_to_start(machine):
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_a_journal_that_could_not_be_opened_at_the_start_loses_nothing_when_it_can(machine, readable):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_journal_that_could_not_be_opened_at_the_start_loses_nothing_when_it_can(machine, readable, at_once):
+    """at_once: as soon as it can be read, it can be written to."""
     journal = machine.start()
     learns(journal, trigger(10), trigger(20))
     acknowledges(journal, 10)
@@ -629,7 +797,11 @@ def test_a_journal_that_could_not_be_opened_at_the_start_loses_nothing_when_it_c
     learns(journal, trigger(30, revision=1))
     acknowledges(journal, 30)
     learns(journal, trigger(40))
+    machine.disk.readable = True
+    if not at_once:
+        assert not journal.try_disk(NOW + DAY, retold)
     heals(machine, journal)
+    assert journal.was_unread is not readable
     assert owed(journal) == [20, 40]
     assert numbers(journal)[0] == before[0]
     assert len({one for one, _ in numbers(journal)}) == 2
@@ -667,6 +839,39 @@ def test_what_the_disk_still_owes_of_a_trigger_that_memory_told_is_followed_by_h
     assert told[0].journal != told[-1].journal == journal.journal
     assert told[-1].sequence == 1
     journal.close()
+
+
+@pytest.mark.parametrize("healed", ["at the next start", "a while after it", "after it, not at once"])
+def test_what_a_failing_disk_could_not_mark_is_told_again_under_another_journal_alone(failing, healed):
+    journal = failing.start()
+    learns(journal, trigger(10), trigger(20), rejected(30))
+    acknowledges(journal, 10)
+    before = numbers(journal)
+    fails(failing)
+    acknowledges(journal, 20)
+    journal.close()
+    if healed == "at the next start":
+        failing.disk.fails = None
+        journal = failing.start()
+    else:
+        failing.disk.readable = False
+        journal = failing.start()
+        learns(journal, trigger(40))
+        failing.disk.readable = True
+        if healed == "after it, not at once":
+            assert not journal.try_disk(NOW, retold)
+        heals(failing, journal)
+    assert owed(journal)[:2] == [20, 30]
+    assert not {one for one, _ in before} & {one for one, _ in numbers(journal)}
+    kinds = [(entry.fact.kind, entry.sequence) for entry in journal.owed(C1, 0, 2)]
+    assert kinds == [(Kind.TRIGGER, 1), (Kind.REJECTED, 1)]
+    learns(journal, trigger(50))
+    assert numbers(journal)[-1] == (journal.journal, 2)
+    assert len(set(numbers(journal))) == len(numbers(journal)) - 1  # 20 and 30 have numbers of their own topics
+    acknowledges(journal)
+    journal.close()
+    with JournalReader(failing.directory) as reader:
+        assert verify(reader, 0).faults == []
 
 
 def test_a_clean_end_while_the_disk_fails_is_no_clean_end_of_the_journal(machine):

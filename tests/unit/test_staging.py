@@ -3,10 +3,11 @@
 from contextlib import closing
 
 import pytest
+from full_disk import no_room_for_files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt1bridge.journal.staging import Staging
+from mt1bridge.journal.staging import Staging, StagingLostError
 from mt1bridge.model.history import StagedTrigger
 from mt1bridge.model.trigger import Change, ChannelId, Reading, Sighting, TriggerId
 
@@ -63,6 +64,26 @@ def test_nothing_is_staged_of_a_scan_that_nobody_knows(staging):
 def test_a_row_at_the_beginning_of_time_is_not_passed_over(staging):
     staging.stage(1, [row(0)])
     assert [one.timestamp for one in everything(staging)] == [0]
+
+
+def stage(staging, scan, rows):
+    for first in range(0, len(rows), 200):
+        staging.stage(scan, rows[first : first + 200])
+
+
+def test_where_there_is_no_room_all_is_lost_once_and_said_to_each_scan_and_then_memory_takes_it(staging):
+    staging.stage(2, [row(7)])
+    rows = [row(timestamp) for timestamp in range(20_000)]
+    with no_room_for_files():
+        with pytest.raises(StagingLostError):
+            stage(staging, 1, rows)
+        for scan in (1, 2):
+            with pytest.raises(StagingLostError):
+                staging.next(scan, C0, -1, 10)
+        staging.forget(2)
+        assert everything(staging, 2) == []
+        stage(staging, 3, rows)
+        assert [one.timestamp for one in everything(staging, 3, limit=500)] == list(range(20_000))
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), max_size=40), st.integers(1, 5), st.integers(1, 7))
