@@ -152,7 +152,7 @@ class Connection:
             window = connack.receive_maximum or LARGEST_WINDOW
             while self._orders and len(self._tokens) < window:
                 self._hand_over(client, connack, self._orders.popleft())
-            self._vigil.messages_waiting(len(self._tokens), self._now())
+            self._look_at_oldest()
         if self._closing:
             self._say_farewell(client)
 
@@ -184,6 +184,8 @@ class Connection:
             raise _Over(after_failure(client.failure(), self._place, self._closures, protocol, connected_now, idle))
         if self._vigil.is_silent(now):
             text = f"{self._place} has not been heard of for {self._vigil.quiet_for(now):.0f} s"
+            if not self._vigil.acknowledges(now):
+                text = f"{self._place} does not acknowledge what it is sent"
             raise _Over(Ending(BrokerTrouble.SILENT, text))
 
     def _subscribe(self, client: Client) -> None:
@@ -234,6 +236,9 @@ class Connection:
         self._vigil.woke(planned, self._now())
         return readable, writable
 
+    def _look_at_oldest(self) -> None:
+        self._vigil.oldest_waiting(next(iter(self._tokens.values()), None), self._now())
+
     def _clean_up(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -282,6 +287,7 @@ class Connection:
     def acknowledged(self, identifier: int, reason: int) -> None:
         token = self._tokens.pop(identifier, None)
         if token is not None:
+            self._look_at_oldest()
             self._tell(Acknowledged(self.number, token, reason))
 
     def arrived(self, message: Arrived) -> None:

@@ -13,6 +13,7 @@ from scripted_broker import (
     CONNECT,
     DISCONNECT,
     PINGREQ,
+    PINGRESP,
     PUBCOMP,
     PUBLISH,
     PUBREC,
@@ -313,6 +314,27 @@ def test_an_unanswered_publish_ends_the_connection_whatever_the_servers_keep_ali
         rig.connect()
         rig.publish(Publication("mt1/x", b"1"))
         assert rig.lost().trouble == SILENT
+
+
+def test_a_lively_broker_that_leaves_one_message_unacknowledged_is_given_up() -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        left_out = peer.read_until(PUBLISH)
+        while True:
+            arrived = peer.read()
+            if arrived.kind == PINGREQ:
+                peer.send(packet(PINGRESP))
+            elif arrived.kind == PUBLISH and arrived.identifier != left_out.identifier:
+                peer.send(puback(arrived.identifier))
+
+    with ScriptedBroker(script) as broker, Rig(settings(broker.port), Limits(keepalive_s=1, acknowledge_s=2.5)) as rig:
+        rig.connect()
+        tokens = [rig.publish(Publication("mt1/x", b"%d" % number)) for number in range(3)]
+        lost = rig.lost()
+        assert lost.trouble == SILENT
+        assert "does not acknowledge" in lost.text
+        assert [event.token for event in rig.inbox.all(Acknowledged)] == tokens[1:]
+        assert broker.received(PINGREQ)
 
 
 # --- SUBACK and messages ----------------------------------------------------------------------------------------
