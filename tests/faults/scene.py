@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import yaml
 from mosquitto import Mosquitto, Options, wait_until
 from process import DEVICE, OTHER, PASSWORD, Bridge, Simulator, merged
 from proxy import Proxy
@@ -259,6 +261,16 @@ class Scene:
         """The number that the next request will have."""
         numbers = [one["number"] for one in self.simulator.requests()]
         return max(numbers, default=0) + 1
+
+    def told_since(self, topic: str, since: float) -> bool:
+        """Whether this retained topic was told, and not emptied, since (s since 1970)."""
+        return any(at >= since and body for at, body in self.witness.seen(topic))
+
+    def reload(self, **sections: Mapping[str, Any]) -> None:
+        """Change these sections of its settings, and have it read them."""
+        self.bridge.settings = merged(self.bridge.settings, sections)
+        self.bridge.file.write_text(yaml.safe_dump(self.bridge.settings))
+        self.bridge.signal(signal.SIGHUP)
 
     def drained(self) -> None:
         """Until the bridge owes the broker nothing any more: repeats have come too."""

@@ -257,6 +257,7 @@ def test_power_cut(tmp_path, kept):
         power = PowerCut(scene)
         told = several(scene, 30)
         scene.arrive(told)
+        scene.drained()  # what is not acknowledged would be told again, and rightly
         scene.bridge.kill()
         missed = several(scene)
         power.strike(kept)
