@@ -27,7 +27,16 @@ from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import ConfigurationError
-from mt1bridge.model.orders import DiskMeasured, Finished, ReloadAsked, SetLogLevel, StatusText, StopAsked, Tick
+from mt1bridge.model.orders import (
+    DiskMeasured,
+    Finished,
+    KeepFirstStart,
+    ReloadAsked,
+    SetLogLevel,
+    StatusText,
+    StopAsked,
+    Tick,
+)
 from mt1bridge.model.status import Note
 from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkEvent, LinkLost, NoAnswer, OpenLink, Trouble
 from mt1bridge.mqtt.publisher import Publisher
@@ -106,18 +115,22 @@ class App:
         self._look_at = self._measure_at = now.monotonic
 
     def _start(self, now: Now, opened: Opened) -> Start:
-        """What an earlier process left. A journal lost later is no first start: it is read back over `keep`."""
+        """What an earlier process left."""
         settings = self._settings
         first = self._state.read_json(FIRST_START_FILE)
-        cut_ms = now.utc_ms - settings.reconcile.first_start_s * 1000
         first_ms = first.get("cut_ms") if first else None
         if not isinstance(first_ms, int):
-            self._state.write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif opened.fresh:
-            cut_ms = max(first_ms, now.utc_ms - settings.journal.keep_s * 1000)
+            first_ms = None
         token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), settings.mt1.url)
         memo = kept.memo_from(self._state.read_json(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
+        repeats = opened.begun and first is not None
+        start = Start(token, memo, 0, 0, repeats, first_ms, lost=opened.fresh).at(now.utc_ms, settings)
+        if first_ms is None:
+            self._keep_first_start(start.cut_ms)
+        return start
+
+    def _keep_first_start(self, cut_ms: int) -> None:
+        self._state.write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -285,6 +298,8 @@ class App:
                 self._notifier.status(order.text)
             case SetLogLevel():
                 self._log.set_level(order.level)
+            case KeepFirstStart():
+                self._keep_first_start(order.cut_ms)
             case Finished():
                 self._notifier.stopping()
 

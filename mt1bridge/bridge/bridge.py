@@ -63,6 +63,7 @@ class Bridge:
         parts.desk.health = self._report.health
         self._stop_at: float | None = None
         self._born_at: float | None = None
+        self._begun: Now | None = None if now.good else now  # by a clock that nobody has vouched for yet
         self.finished = False
         for device in parts.session.devices or ():
             self._learning.devices.add(device)
@@ -72,7 +73,7 @@ class Bridge:
 
     def step(self, event: Event, now: Now) -> list[Order]:
         """Take one event. Returns what is to be done outside, once the journal has committed."""
-        self.parts.now = now
+        self._look_at_clock(now)
         if isinstance(event, Answer | NoAnswer):
             self._cloud(self.parts.session.rest_event(event, now))
         elif isinstance(event, LinkEvent):
@@ -90,7 +91,7 @@ class Bridge:
 
     def idle(self, now: Now) -> list[Order]:
         """Nothing is waiting: compare history, a batch at a time, so that it never goes before a trigger."""
-        self.parts.now = now
+        self._look_at_clock(now)
         self._learning.go_on()
         self._settle()
         return self._orders()
@@ -117,6 +118,12 @@ class Bridge:
         if parts.handover.connection and parts.handover.room():
             due = min(due, parts.desk.board.next_due(), parts.handover.next_due())
         return max(due, now.monotonic)
+
+    def _look_at_clock(self, now: Now) -> None:
+        self.parts.now = now
+        if self._begun is not None and now.good:
+            begun, self._begun = self._begun, None
+            self._learning.devices.clock_known(begun)
 
     def clock_offset(self, offset_ms: int) -> None:
         """How far the MT1 server's clock is ahead of ours, as its Date header says."""

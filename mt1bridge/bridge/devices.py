@@ -1,15 +1,19 @@
 """Which devices and channels are ours, and what they are called. Pure."""
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 from mt1bridge.bridge.parts import Parts
 from mt1bridge.feed import outcomes as plan
 from mt1bridge.feed.channel import new_memory
+from mt1bridge.model.clock import Now
 from mt1bridge.model.known import ChannelMemory
+from mt1bridge.model.orders import KeepFirstStart
 from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
 from mt1bridge.model.trigger import CHANNELS, ChannelId
 
 FIRST_MINUTE_MS = 60_000
+CLOCK_OFF_MS = 1_000  # less is no matter
 
 
 class Devices:
@@ -69,7 +73,8 @@ class Devices:
         for channel in CHANNELS:
             at = ChannelId(device, channel)
             memory = kept.get(at) or new_memory(at, self._cut_ms(), channel in self._configured(device))
-            if at not in kept:
+            memory = self._not_in_the_future(memory)
+            if memory != kept.get(at):
                 parts.journal.remember(memory, parts.now.utc_ms)
                 parts.journal.sync()  # when it became ours must not be forgotten
             memories.append(memory)
@@ -81,6 +86,40 @@ class Devices:
         if parts.now.utc_ms - parts.start.started_ms < FIRST_MINUTE_MS:
             return parts.start.cut_ms
         return parts.now.utc_ms - parts.settings.reconcile.first_start_s * 1000
+
+    def _not_in_the_future(self, memory: ChannelMemory) -> ChannelMemory:
+        """A first start after now was one under a clock that was wrong: nobody knows when, but it was before this."""
+        parts = self._parts
+        if not parts.now.good or memory.baselined or memory.cut_ms <= parts.now.utc_ms:
+            return memory
+        return replace(memory, cut_ms=min(parts.start.cut_ms, parts.start.started_ms))
+
+    def clock_known(self, begun: Now) -> None:
+        """The clock is known to be right from now on, and may have been wrong until now: what the first start does not
+        reach back to depends on it. begun: the start, by that clock."""
+        parts = self._parts
+        passed_ms = int((parts.now.monotonic - begun.monotonic) * 1000)
+        before = parts.start
+        parts.start = before.at(parts.now.utc_ms - passed_ms, parts.settings)
+        ahead_ms = before.started_ms - parts.start.started_ms
+        if abs(ahead_ms) < CLOCK_OFF_MS:
+            parts.start = before
+            return
+        if before.first_ms is None:
+            parts.orders.append(KeepFirstStart(parts.start.cut_ms))
+        parts.desk.started(parts.start.started_ms)
+        for memory in parts.reconciliation.memories:
+            if memory.baselined:
+                continue
+            cut_ms = memory.cut_ms
+            if cut_ms == before.cut_ms:
+                cut_ms = parts.start.cut_ms
+            elif before.started_ms <= cut_ms <= before.started_ms + passed_ms:
+                cut_ms -= ahead_ms
+            changed = self._not_in_the_future(replace(memory, cut_ms=cut_ms))
+            if changed != memory:
+                parts.reconciliation.begins(changed)
+                parts.journal.remember(changed, parts.now.utc_ms)
 
     def show(self, device: str) -> None:
         parts = self._parts

@@ -1,7 +1,7 @@
 """The cores of all stages, and what the routes between them share. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from mt1bridge.cloud.budget import BudgetMemo
@@ -37,6 +37,7 @@ class Start:
 
     cut_ms: UTC ms; what is older and stands in history when a channel becomes ours is not told. started_ms: UTC ms.
     may_repeat: an earlier process may have told, under another `journal`, what this one does not know of.
+    first_ms: the cut of the very first start; None: this is the first. lost: an earlier process's journal is gone.
     """
 
     kept: KeptToken | None
@@ -44,6 +45,15 @@ class Start:
     cut_ms: int
     started_ms: int
     may_repeat: bool = False
+    first_ms: int | None = None
+    lost: bool = False
+
+    def at(self, started_ms: int, settings: Settings) -> "Start":
+        """The same start at this moment. A journal lost later is no first start: it is read back over `keep`."""
+        cut_ms = started_ms - settings.reconcile.first_start_s * 1000
+        if self.lost and self.first_ms is not None:
+            cut_ms = max(min(self.first_ms, started_ms), started_ms - settings.journal.keep_s * 1000)
+        return replace(self, started_ms=started_ms, cut_ms=cut_ms)
 
 
 @dataclass(frozen=True, slots=True)

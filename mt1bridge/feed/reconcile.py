@@ -59,6 +59,12 @@ class Reconciliation:
                 )
                 channel.want_scan(Reach.ALL, now.monotonic)
 
+    def begins(self, memory: ChannelMemory) -> None:
+        """The same channel, which became ours at another moment than was thought."""
+        channel = self._channels[memory.at]
+        channel.memory = replace(channel.memory, cut_ms=memory.cut_ms)
+        channel.kept = replace(channel.kept, cut_ms=memory.cut_ms)
+
     def remove(self, device: str) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for at in [at for at in self._channels if at.device == device]:

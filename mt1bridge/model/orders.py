@@ -22,6 +22,13 @@ class SetLogLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepFirstStart:
+    """Write down how far back the very first start reaches. cut_ms: UTC ms."""
+
+    cut_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Nothing is left to do: the process may end."""
 
@@ -61,4 +68,4 @@ class DiskMeasured:
 
 
 Outward = OpenLink | CloseLink | Call | OpenBroker | CloseBroker | Publish
-Told = Note | StatusText | SetLogLevel | Finished
+Told = Note | StatusText | SetLogLevel | KeepFirstStart | Finished

@@ -117,6 +117,14 @@ class Desk:
 
     def identify(self, config_digest: str, url: str) -> None:
         self.identity = replace(self.identity, config_digest=config_digest, url=url)
+        self._introduce()
+
+    def started(self, started_ms: int) -> None:
+        """It was at another moment than was thought."""
+        self.identity = replace(self.identity, started_ms=started_ms)
+        self._introduce()
+
+    def _introduce(self) -> None:
         self.board.touch("info")
         self._discover()
 

@@ -136,15 +136,22 @@ class Scene:
         self.witness.wait(lambda: self.witness.connects > connects, "the witness at the broker")
         self.mqtt.accept()
 
-    def visible(self, event: str, *states: str, since: float = 0.0) -> dict[str, Any]:
-        """The `upstream` in one of these states; it must have come within 2 s of this line of the log."""
+    def visible(self, event: str, *states: str, since: float, **facts: object) -> dict[str, Any]:
+        """The `upstream` in one of these states; it must have come within 2 s of the line of the log (the first one
+        since then with these facts) that says when it was known."""
         status = self.wait_state(*states, since=since)
-        note = self.logged(event)
-        known = datetime.fromisoformat(note["time"]).timestamp()
-        told = [at for at, body in self.witness.seen("bridge/upstream") if body and body["state"] in states]
-        after = [at for at in told if at > known - VISIBLE_S]
-        assert after, f"{event} was known at {known}, {states} was told at {told}"
-        assert after[0] - known <= VISIBLE_S, f"{states} was visible {after[0] - known:.1f} s after {event}"
+
+        def known() -> list[float]:
+            notes = [note for note in self.bridge.notes(event) if facts.items() <= note.items()]
+            times = [datetime.fromisoformat(note["time"]).timestamp() for note in notes]
+            return [at for at in times if at >= since - 0.01]
+
+        self.until(known, f"{event} in the log")
+        at = known()[0]
+        told = [when for when, body in self.witness.seen("bridge/upstream") if body and body["state"] in states]
+        after = [when for when in told if when > at - VISIBLE_S]
+        assert after, f"{event} was known at {at}, {states} was told at {told}"
+        assert after[0] - at <= VISIBLE_S, f"{states} was visible {after[0] - at:.1f} s after {event}"
         return status
 
     def until(self, condition: Callable[[], object], what: str, deadline_s: float = PATIENCE_S) -> None:
@@ -224,7 +231,7 @@ class Scene:
         last: list[Any] = []
 
         def compared() -> bool:
-            last[:] = [self.witness.books.compare(self.simulator.stored())]
+            last[:] = [self.witness.compare(self.simulator.stored())]
             return not last[0]
 
         end = time.monotonic() + deadline_s
@@ -235,7 +242,7 @@ class Scene:
             time.sleep(0.2)
         books = self.witness.books
         assert not books.breaches, "\n".join(books.breaches)
-        disorder = books.out_of_order(self.simulator.stored())
+        disorder = self.witness.out_of_order(self.simulator.stored())
         assert not disorder, disorder
         since, self.repeats = books.repeats - self.repeats, books.repeats
         if repeats is not None:

@@ -3,9 +3,10 @@
 import time
 
 import pytest
+from mosquitto import free_port
 from scene import FLOWS, Scene, size
 
-CLOSE_CODES = size(1, 6)
+CLOSE_CODES = size(1, 9)
 NO_LOGINS = 1  # that of the first start alone
 
 
@@ -50,6 +51,9 @@ def test_storm_of_resets(scene):
         ("error", 3000, "token expired"),
         ("drop", 3000, ""),
         ("close", 1000, "Normal closure"),
+        ("close", 1002, "No response from heartbeat"),
+        ("close", 1008, "Too many"),
+        ("close", 4999, "nobody knows"),
     ][:CLOSE_CODES]
     + ([] if size(0, 1) else [("error", 3000, "something went wrong")]),
 )
@@ -96,12 +100,40 @@ def test_server_that_accepts_and_never_answers(scene):
     restored(scene)
 
 
+@pytest.mark.parametrize("where", ["before a byte", "at SUBSCRIBE"])
+def test_server_that_accepts_and_drops(scene, where):
+    """Whoever it is that hangs up on us, at once or late: we do not storm it."""
+    begun, connections = time.time(), scene.cloud.connections
+    lost = len(scene.bridge.notes("link_lost"))
+    target = scene.cloud.target
+    if where == "before a byte":
+        scene.cloud.target = free_port()  # nobody is there behind the one who accepts
+    else:
+        scene.simulator.connect_fault(kind="close_after_subscribe", times=None)
+    try:
+        scene.cloud.reset()
+        missed = scene.impulse()
+        scene.logged("link_lost", lost + size(3, 5))
+        status = scene.visible("link_lost", "disconnected", since=begun)
+        assert status["reasons"]
+        assert status["next_try_at"]
+        tries, took = len(scene.bridge.notes("link_lost")) - lost, time.time() - begun
+        assert tries <= 3 + took / 4, f"{tries} tries in {took:.0f} s"
+        assert scene.cloud.connections - connections <= 10 + took, "calls are a second apart at least"
+    finally:
+        scene.cloud.target = target
+    scene.simulator.clear_faults()
+    scene.arrives(missed)
+    restored(scene)
+
+
 def test_no_websocket_but_rest(scene):
     """502 on every upgrade: polling keeps triggers flowing, and push is taken up again when it is to be had."""
     scene.simulator.connect_fault(kind="status", status=502, times=None)
     begun = time.time()
     scene.simulator.sockets(action="reset")
-    status = scene.wait_state("polling", since=begun)
+    status = scene.visible("link_lost", "polling", since=begun, http_status=502)
+    assert status["next_try_at"]
     assert any("502" in reason for reason in status["reasons"])
     polled = [scene.impulse(0), scene.impulse(1)]
     scene.arrive(polled)
@@ -118,13 +150,9 @@ def test_mute_push(scene):
     scene.arrive(missed)
     assert scene.witness.books.newest[missed[0]]["source"] == "history"
     if size(0, 1):  # then the subscription is renewed
-        names = []
-
-        def renewed() -> bool:
-            names.append(scene.impulse(1))
-            return bool(scene.witness.events("push_missed"))
-
-        scene.until(renewed, "the renewal", 150.0)
+        load = scene.simulator.load(count=200, per_second=2, channels=[1], seed=4)
+        scene.until(lambda: scene.witness.events("push_missed"), "the renewal", 150.0)
+        scene.simulator.wait_load(load)
         restored(scene)
     scene.simulator.sockets(action="unmute")
     scene.whole(repeats=0)
@@ -153,6 +181,8 @@ def test_silence(scene, kind):
         missed = scene.impulse()
     note = scene.logged("link_lost", lost + 1)
     assert note["cause"] == "silent", note
+    if kind == "half-open":
+        scene.visible("link_lost", "disconnected", since=begun)
     scene.cloud.clear()
     scene.simulator.behave_by_default()
     scene.arrives(missed)
@@ -162,12 +192,13 @@ def test_silence(scene, kind):
 
 def test_rest_that_misbehaves(scene):
     """Pages of a portal, cut and hanging answers: push goes on, the state says it, none is taken for an answer."""
-    kinds = [{"kind": "html"}, {"kind": "truncated"}, {"kind": "cut"}, {"kind": "reset"}, {"kind": "empty"}]
-    kinds += [{"kind": "hang"}, {"kind": "slow", "delay_s": 0.1}, {"kind": "huge"}]
-    for options in kinds[: size(1, 8)]:
+    kinds = [{"kind": "truncated"}, {"kind": "status", "status": 502}, {"kind": "html"}, {"kind": "cut"}]
+    kinds += [{"kind": "reset"}, {"kind": "empty"}, {"kind": "hang"}, {"kind": "slow", "delay_s": 0.1}]
+    kinds += [{"kind": "huge"}]
+    for options in kinds[: size(2, 9)]:
         scene.simulator.rest_fault(where="count", **options)
     begun = time.time()
-    status = scene.wait_state("degraded", since=begun)
+    status = scene.visible("rest_failed", "degraded", since=begun)
     assert "rest_failed" in status["reasons"]
     names = [scene.impulse(0), scene.impulse(1)]
     assert [scene.arrives(name) for name in names] == ["trigger"] * 2

@@ -24,7 +24,7 @@ from mt1bridge.journal.journal import Journal, Opened
 from mt1bridge.journal.staging import Staging
 from mt1bridge.model.broker import Acknowledged, CloseBroker, OpenBroker, Publish
 from mt1bridge.model.clock import Now
-from mt1bridge.model.orders import Finished, StopAsked, Tick
+from mt1bridge.model.orders import Finished, KeepFirstStart, StopAsked, Tick
 from mt1bridge.model.secret import Secret
 from mt1bridge.model.upstream import Answer, Call, CloseLink, LinkMessage, NoAnswer, OpenLink
 from mt1bridge.runtime.clock import CheckedClock
@@ -118,15 +118,17 @@ class Process:
 
     def _start(self, now: Now, opened: Opened) -> Start:
         first = self._read(FIRST_START_FILE)
-        cut_ms = now.utc_ms - self.settings.reconcile.first_start_s * 1000
         first_ms = first.get("cut_ms") if first else None
-        if not isinstance(first_ms, int):
-            self._write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
-        elif opened.fresh:
-            cut_ms = max(first_ms, now.utc_ms - self.settings.journal.keep_s * 1000)
         token = kept.token_from(self._read(kept.TOKEN_FILE), URL)
         memo = kept.memo_from(self._read(kept.BUDGET_FILE))
-        return Start(token, memo, cut_ms, now.utc_ms, may_repeat=opened.begun and first is not None)
+        repeats = opened.begun and first is not None
+        start = Start(token, memo, 0, 0, repeats, first_ms, lost=opened.fresh).at(now.utc_ms, self.settings)
+        if first_ms is None:
+            self._keep_first_start(start.cut_ms)
+        return start
+
+    def _keep_first_start(self, cut_ms: int) -> None:
+        self._write(FIRST_START_FILE, f'{{"cut_ms": {cut_ms}}}'.encode())
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -222,6 +224,8 @@ class Process:
                     self._write(kept.TOKEN_FILE, kept.token_to_text(order.kept, URL))
             case KeepBudget():
                 self._write(kept.BUDGET_FILE, kept.memo_to_text(order.memo))
+            case KeepFirstStart():
+                self._keep_first_start(order.cut_ms)
             case Finished():
                 pass
             case _:
