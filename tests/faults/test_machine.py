@@ -124,6 +124,24 @@ def test_read_only_directory(tmp_path):
         assert scene.bridge.stop() == 0
 
 
+def test_no_descriptor_left(tmp_path):
+    """Nothing can be opened any more, and both connections end: it waits, and goes on when it can."""
+    with Scene(tmp_path, {"log": {"level": "debug"}}) as scene:
+        scene.start("live")
+        limits = resource.prlimit(scene.bridge.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(scene.bridge.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        scene.cloud.reset()
+        scene.mqtt.reset()
+        missed = several(scene)
+        scene.logged("link_lost", size(3, 6))
+        scene.logged("broker_lost", size(3, 6))
+        assert any("open files" in note["text"] for note in scene.bridge.notes("broker_lost"))
+        resource.prlimit(scene.bridge.pid, resource.RLIMIT_NOFILE, limits)
+        scene.arrive(missed)
+        scene.whole(repeats=0)
+        assert scene.bridge.stop() == 0
+
+
 # --- journals that cannot be used -------------------------------------------------------------------
 
 
