@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
-from mosquitto import Mosquitto, Options, wait_until
+from mosquitto import Mosquitto, Options, Tls, wait_until
 from process import DEVICE, OTHER, PASSWORD, Bridge, Simulator, merged
 from proxy import Proxy
 from witness import Witness
@@ -49,22 +49,26 @@ class Scene:
         broker: Options | None = None,
         devices: tuple[str, ...] = (DEVICE,),
         login: tuple[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        """login: of the witness, where the broker wants one."""
+        """login: of the witness, where the broker wants one. tls: what the MT1 server shows, where it serves https."""
         self.directory = directory
         self._settings = settings or {}
         self._options = broker or Options(persistence=True, extra=ROOM)
         self._devices = devices
         self._login = login or (None, None)
+        self._tls = tls
         self._stack = contextlib.ExitStack()
         self.repeats = 0  # until the last look
 
     def __enter__(self) -> Self:
         try:
-            words = [word for device in self._devices for word in ("--device", device)]
+            words: list[object] = [word for device in self._devices for word in ("--device", device)]
+            if self._tls is not None:
+                words += ["--tls-cert", self._tls.certificate.cert, "--tls-key", self._tls.certificate.key]
             self.simulator = Simulator(self.directory, *words)
             self._stack.callback(self.simulator.stop)
-            self.simulator.start()
+            self.simulator.start(None if self._tls is None else str(self._tls.authority.file))
             self.broker = self._stack.enter_context(Mosquitto(self.directory, self._options))
             self.cloud = self._stack.enter_context(Proxy(int(self.simulator.url.rpartition(":")[2])))
             self.mqtt = self._stack.enter_context(Proxy(self.broker.port))
@@ -80,8 +84,9 @@ class Scene:
 
     def another(self, name: str = "bridge", settings: Mapping[str, Any] | None = None) -> Bridge:
         """A bridge of its own directory, led through the proxies; not started."""
+        cloud = f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.cloud.port}"
         places = {
-            "mt1": {"url": f"http://127.0.0.1:{self.cloud.port}", "devices": {device: {} for device in self._devices}},
+            "mt1": {"url": cloud, "devices": {device: {} for device in self._devices}},
             "mqtt": {"url": f"mqtt://127.0.0.1:{self.mqtt.port}"},
             "home_assistant": {"enabled": False},
         }

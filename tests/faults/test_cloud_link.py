@@ -3,7 +3,9 @@
 import time
 
 import pytest
-from mosquitto import free_port
+from certificates import Authority
+from lies import Lies
+from mosquitto import Tls, free_port
 from scene import FLOWS, Scene, size
 
 CLOSE_CODES = size(1, 9)
@@ -113,10 +115,10 @@ def test_server_that_accepts_and_drops(scene, where):
     try:
         scene.cloud.reset()
         missed = scene.impulse()
-        scene.logged("link_lost", lost + size(3, 5))
         status = scene.visible("link_lost", "disconnected", since=begun)
         assert status["reasons"]
         assert status["next_try_at"]
+        scene.logged("link_lost", lost + size(3, 5))
         tries, took = len(scene.bridge.notes("link_lost")) - lost, time.time() - begun
         assert tries <= 3 + took / 4, f"{tries} tries in {took:.0f} s"
         assert scene.cloud.connections - connections <= 10 + took, "calls are a second apart at least"
@@ -205,3 +207,52 @@ def test_rest_that_misbehaves(scene):
     scene.until(lambda: not scene.simulator.faults()["waiting_rest"], "every fault met", 300.0)
     scene.wait_state("live", deadline_s=120.0)
     restored(scene)
+
+
+# --- before there is a connection -------------------------------------------------------------------
+
+
+def test_name_that_cannot_be_resolved(tmp_path):
+    """No login is spent on it, at the start or later; it is asked for again until it can be."""
+    lies = Lies(tmp_path)
+    with Scene(tmp_path) as scene:
+        scene.bridge.environment |= lies.environment
+        scene.bridge.settings["mt1"]["url"] = f"http://localhost:{scene.cloud.port}"
+        lies.tell(names_fail=True)
+        begun = time.time()
+        scene.bridge.start()
+        assert unresolved(scene.visible("rest_failed", "disconnected", since=begun))
+        assert scene.cloud.connections == 0
+        lies.tell(names_fail=False)
+        scene.wait_state("live")
+        begun = time.time()
+        lies.tell(names_fail=True)
+        scene.cloud.reset()
+        missed = scene.impulse()
+        scene.until(lambda: any(note["cause"] == "dns" for note in scene.bridge.notes("link_lost")), "a name in vain")
+        scene.until(lambda: unresolved(scene.wait_state("disconnected", since=begun)), "the reason")
+        lies.tell(names_fail=False)
+        scene.arrives(missed)
+        restored(scene)
+
+
+def unresolved(status) -> bool:
+    assert status["next_try_at"]
+    return any("resolution" in reason or "resolved" in reason for reason in status["reasons"])
+
+
+def test_certificate_of_somebody_else(tmp_path):
+    """Not a byte of ours is shown to it; mended in our file, all is well at once."""
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    settings = {"mt1": {"ca_file": str(stranger.file)}}
+    with Scene(tmp_path, settings, tls=Tls(authority, authority.server())) as scene:
+        begun = time.time()
+        scene.bridge.start()
+        status = scene.visible("rest_failed", "disconnected", since=begun)
+        assert any("certificate" in reason for reason in status["reasons"]), status
+        assert status["next_try_at"]
+        assert scene.calls() == []
+        scene.reload(mt1={"ca_file": str(authority.file)})
+        scene.wait_state("live")
+        restored(scene)
+        assert scene.bridge.stop() == 0
