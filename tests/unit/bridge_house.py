@@ -128,8 +128,9 @@ class House:
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
         self.journal.open(NOON)
         self.staging = Staging()
-        start = Start(None, None, NOON, NOON)
-        self.bridge = Bridge(first, self.journal, self.staging, start, self.now(), Random(1))
+        now = self.now()
+        start = Start(None, None, now.utc_ms, now.utc_ms)
+        self.bridge = Bridge(first, self.journal, self.staging, start, now, Random(1))
         self.turn = Turn(self.bridge, self.journal, self.now, self.carry_out, 90 * 86_400)
 
     def close(self) -> None:
