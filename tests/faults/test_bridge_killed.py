@@ -52,7 +52,7 @@ def test_stopped_and_continued(tmp_path):
 
 def test_both_sides_break_again_and_again(tmp_path, record_property):
     """With periods of their own, so that pausing and going on meet in every order."""
-    seconds = size(12, 300)
+    seconds = size(8, 300)
     with Scene(tmp_path, {"reconcile": {"interval": "2s"}}) as scene:
         scene.start("live")
         load = scene.simulator.load(count=30 * seconds, per_second=30, corrections=0.1, seed=21)
