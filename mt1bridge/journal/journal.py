@@ -116,26 +116,38 @@ class Journal:
         """The same machine run with the same file goes on; so does a clean end. Anything else begins an epoch."""
         store.db.execute("PRAGMA synchronous = FULL")
         store.begin()
-        file_id = str(self._path.stat().st_ino)
         last = store.last_epoch()
-        same_file = store.meta("file") == file_id
-        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id and self._mark.exists()
+        same_file = self._seal() is not None and store.meta("file") == self._seal()
+        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id
         if last and same_file and (same_run or store.meta("clean") == "1"):
             self._epoch, self.journal, self.opened_ms = last
             self._begun = False
         else:
             reason = "first start" if not last else "unclean end" if same_file else "another file"
             self._begin_epoch(store, (last[0] if last else 0) + 1, now_ms, reason)
-        for key, value in (("boot", self._boot_id), ("file", file_id), ("clean", "0")):
-            store.set_meta(key, value)
+        self._begin_use(store)
         store.commit()
-        self._mark_whole()
         store.db.execute("PRAGMA synchronous = NORMAL")
+
+    def _begin_use(self, store: Store) -> None:
+        """With the same commit as all else that a later process goes by."""
+        self._mark_whole()
+        for key, value in (("boot", self._boot_id), ("file", self._seal() or ""), ("clean", "0")):
+            store.set_meta(key, value)
 
     def _mark_whole(self) -> None:
         """Without the mark, numbers were told that the file does not know: the next process begins an epoch."""
         with contextlib.suppress(OSError):
             self._mark.touch(mode=0o600)
+
+    def _seal(self) -> str | None:
+        """Tell this file from a copy of an earlier day, also where it was written over this one: each use of the file
+        changes the mark, and no copying can bring an earlier change time back. None: there is no mark."""
+        try:
+            mark = self._mark.stat()
+            return f"{self._path.stat().st_ino} {mark.st_ino} {mark.st_ctime_ns}"
+        except OSError:
+            return None
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
@@ -149,6 +161,7 @@ class Journal:
             if self._disk is not None and self._memory is None:
                 self._disk.db.execute("PRAGMA synchronous = FULL")
                 self._disk.begin()
+                self._begin_use(self._disk)  # a copy made while it ran is one of an earlier day, too
                 self._disk.set_meta("clean", "1")
                 self._disk.commit()
                 self._disk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -286,9 +299,7 @@ class Journal:
             last = disk.last_epoch()
             epoch = (max(self._epoch, last[0] if last else 0) + 1, self._new_id(), now_ms)
             disk.open_epoch(*epoch, "disk takes it again")
-            disk.set_meta("boot", self._boot_id)
-            disk.set_meta("file", str(self._path.stat().st_ino))
-            disk.set_meta("clean", "0")
+            self._begin_use(disk)
             disk.raise_n(self._memory.next_n)
             disk.commit()
         except (sqlite3.Error, OSError) as error:
@@ -298,7 +309,6 @@ class Journal:
                     self._disk.rollback()
             return False
         self._epoch, self.journal, self.opened_ms = epoch
-        self._mark_whole()
         self._memory.close()
         self._memory = None
         self._acknowledged.clear()

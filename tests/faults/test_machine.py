@@ -240,6 +240,30 @@ def test_journal_deleted_while_away(tmp_path):
         scene.whole(repeats=0)
 
 
+@pytest.mark.parametrize("files", ["journal.db", "*"], ids=["the journal", "all files"])
+def test_state_restored_from_a_backup(tmp_path, files):
+    """In place, so that nothing shows it but what is in the files: no number may be given a second meaning."""
+    with Scene(tmp_path) as scene:
+        scene.start("live")
+        before = several(scene)
+        scene.arrive(before)
+        assert scene.bridge.stop() == 0
+        backup = {file: file.read_bytes() for file in scene.state_directory.glob(files)}
+        scene.start("live")
+        lost = several(scene, 20)
+        scene.arrive(lost)
+        assert scene.bridge.stop() == 0
+        for file, content in backup.items():
+            file.write_bytes(content)
+        missed = several(scene)
+        scene.start()
+        scene.arrive(missed)
+        scene.until(lambda: all_late_again(scene, lost), "what the backup lacks, told again as late")
+        scene.whole(repeats=0)
+        assert len(scene.witness.books.journals) == 2
+        assert not any(scene.witness.books.newest[name]["event_type"] == "late" for name in before)
+
+
 def all_late_again(scene: Scene, names: list[str]) -> bool:
     newest = scene.witness.books.newest
     return all(newest[name]["event_type"] == "late" for name in names)
