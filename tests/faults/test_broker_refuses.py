@@ -130,6 +130,7 @@ class Unwilling:
 
     def __call__(self, peer: Peer) -> None:
         peer.accept()
+        peer.be_patient(120.0)
         while True:
             arrived = peer.read()
             if arrived.kind == SUBSCRIBE:
