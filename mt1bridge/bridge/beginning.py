@@ -46,4 +46,5 @@ class Beginning:
             return self.utc_ms + round(age_s * 1000) - reach_ms
         if self._first_ms is None or not self._fresh:
             return self.utc_ms - reach_ms
-        return max(self._first_ms, self.utc_ms - settings.journal.keep_s * 1000)
+        first_ms = min(self._first_ms, self.utc_ms)  # one in the future was under a clock that was wrong
+        return max(first_ms, self.utc_ms - settings.journal.keep_s * 1000)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from mt1bridge.bridge.devices import Devices
 from mt1bridge.bridge.parts import Parts
 from mt1bridge.feed import outcomes as plan
+from mt1bridge.feed.awaited import Awaited
 from mt1bridge.feed.intake import questions
 from mt1bridge.model.fact import Kind
 from mt1bridge.model.known import Known, Learned
@@ -28,6 +29,7 @@ class Learning:
         self._parts = parts
         self.devices = Devices(parts, self.feed)
         self._compares: deque[plan.CompareNext] = deque()
+        self._awaited = Awaited()
         self._malformed_told_at = float("-inf")
         self._malformed_hidden = 0
         self._rejected_in_a_row: dict[ChannelId, int] = {}
@@ -65,6 +67,7 @@ class Learning:
             return
         sightings = [one for _, one in placed]
         ids, odd = questions(sightings)
+        self._awaited.pushed(ids)
         known = parts.journal.known(ids)
         self._watch_clocks(sightings, known)
         told = parts.journal.oddities(odd)
@@ -214,18 +217,29 @@ class Learning:
     def _look_for_missed(self, at: ChannelId, learned: Iterable[Learned], asked_ms: int) -> None:
         """History alone shows impulses that a standing subscription should have brought: renew it."""
         parts = self._parts
-        missed = sum(1 for one in learned if self._push_missed(one, asked_ms))
+        since_ms = parts.session.subscription.since_ms
+        if since_ms is None:
+            return
+        missed = sum(1 for one in learned if self._push_missed(one, since_ms, asked_ms))
+        missed += self._awaited.missed(since_ms, parts.now.monotonic)
         if missed and parts.session.subscription.push_missed(parts.now):
             parts.tell(Note("push_missed", "warning", {"channel": str(at), "triggers": missed}, public=True))
 
-    def _push_missed(self, learned: Learned, asked_ms: int) -> bool:
-        since_ms = self._parts.session.subscription.since_ms
-        fact = learned.fact
-        if fact is None or fact.kind is not Kind.TRIGGER or since_ms is None or fact.timestamp is None:
+    def _push_missed(self, learned: Learned, since_ms: int, asked_ms: int) -> bool:
+        """What is fresh may be on its way: it is awaited for a while."""
+        parts, fact = self._parts, learned.fact
+        if fact is None or fact.kind is not Kind.TRIGGER or fact.timestamp is None:
             return False
-        if fact.at.device not in self._parts.session.subscription.devices():
+        if fact.at.device not in parts.session.subscription.devices():
             return False
-        return since_ms + MISSED_AFTER_MS < fact.timestamp // TICKS_PER_MS < asked_ms - MISSED_AFTER_MS
+        at_ms = fact.timestamp // TICKS_PER_MS
+        if at_ms <= since_ms + MISSED_AFTER_MS:
+            return False
+        if at_ms >= asked_ms - MISSED_AFTER_MS:
+            trigger = TriggerId(fact.at.device, fact.at.channel, fact.timestamp)
+            self._awaited.shown(trigger, since_ms, parts.now.monotonic)
+            return False
+        return True
 
     # --- journal ------------------------------------------------------------------------------------
 

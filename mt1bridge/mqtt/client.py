@@ -12,17 +12,15 @@ from mt1bridge.mqtt.ending import Failure
 class Limits:
     """Seconds. answer: from dialling to CONNACK, and again for SUBACK. farewell: to get DISCONNECT out.
 
-    acknowledge: for the PUBACK of a message. A broker that talks, and keeps one back for longer, has lost it: the
-    message goes again, on another connection.
-
     keepalive: what we ask for; silence of 1.5 times the agreed one ends the connection, as it does at the broker
-    (MQTT 5, section 3.1.2.10).
+    (MQTT 5, section 3.1.2.10). acknowledge: for the oldest message, however lively the broker is otherwise: on this
+    connection it may not be sent again, so only another one can bring it.
     """
 
     answer_s: float = 10.0
     keepalive_s: int = 30
+    acknowledge_s: float = 60.0
     farewell_s: float = 2.0
-    acknowledge_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

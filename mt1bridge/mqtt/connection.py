@@ -71,7 +71,7 @@ class Connection:
         self._client: Client | None = None
         self._orders: deque[Publish] = deque()
         self._closing = False
-        self._tokens: dict[int, tuple[int, float]] = {}  # packet identifier -> token, when it went; in that order
+        self._tokens: dict[int, int] = {}  # packet identifier -> token
         self._connack: Connack | None = None
         self._subscribed = False
         self._subscription: int | None = None  # packet identifier of the SUBSCRIBE that has no answer yet
@@ -152,8 +152,7 @@ class Connection:
             window = connack.receive_maximum or LARGEST_WINDOW
             while self._orders and len(self._tokens) < window:
                 self._hand_over(client, connack, self._orders.popleft())
-            oldest = next(iter(self._tokens.values()), None)
-            self._vigil.messages_waiting(None if oldest is None else oldest[1], self._now())
+            self._look_at_oldest()
         if self._closing:
             self._say_farewell(client)
 
@@ -185,8 +184,8 @@ class Connection:
             raise _Over(after_failure(client.failure(), self._place, self._closures, protocol, connected_now, idle))
         if self._vigil.is_silent(now):
             text = f"{self._place} has not been heard of for {self._vigil.quiet_for(now):.0f} s"
-            if self._vigil.is_keeping_back(now):
-                text = f"{self._place} keeps the acknowledgement of a message back"
+            if not self._vigil.acknowledges(now):
+                text = f"{self._place} does not acknowledge what it is sent"
             raise _Over(Ending(BrokerTrouble.SILENT, text))
 
     def _subscribe(self, client: Client) -> None:
@@ -208,7 +207,7 @@ class Connection:
             return
         identifier = client.publish(order.message, properties)
         if identifier is not None:
-            self._tokens[identifier] = (order.token, self._now())
+            self._tokens[identifier] = order.token
 
     def _say_farewell(self, client: Client) -> NoReturn:
         if self._connack is not None:
@@ -236,6 +235,9 @@ class Connection:
             readable = readable or buffered
         self._vigil.woke(planned, self._now())
         return readable, writable
+
+    def _look_at_oldest(self) -> None:
+        self._vigil.oldest_waiting(next(iter(self._tokens.values()), None), self._now())
 
     def _clean_up(self) -> None:
         if self._client is not None:
@@ -283,9 +285,10 @@ class Connection:
         self._tell(Subscribed(self.number, tuple(topic for topic, code in answers if code >= reasons.FIRST_FAILURE)))
 
     def acknowledged(self, identifier: int, reason: int) -> None:
-        handed = self._tokens.pop(identifier, None)
-        if handed is not None:
-            self._tell(Acknowledged(self.number, handed[0], reason))
+        token = self._tokens.pop(identifier, None)
+        if token is not None:
+            self._look_at_oldest()
+            self._tell(Acknowledged(self.number, token, reason))
 
     def arrived(self, message: Arrived) -> None:
         self._tell(message)

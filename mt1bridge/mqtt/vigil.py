@@ -15,9 +15,9 @@ class Vigil:
         self._limits = limits
         self.keepalive_s = 0
         self._heard_at = self._told_at = now
-        self._pinged_at = self._waiting_since = self._woken_at = -NEVER
+        self._pinged_at = self._waiting_since = self._oldest_since = -NEVER
         self._deadline = now + limits.answer_s
-        self._oldest: float | None = None  # when the message went that has waited longest for its acknowledgement
+        self._oldest: int | None = None
 
     def heard(self, now: float) -> None:
         """Bytes came."""
@@ -43,11 +43,16 @@ class Vigil:
         """What was waited for has come."""
         self._deadline = NEVER
 
-    def messages_waiting(self, oldest: float | None, now: float) -> None:
-        """Messages have no acknowledgement yet, the oldest of them since then; None: none waits."""
-        if oldest is not None and self._oldest is None:
+    def oldest_waiting(self, message: int | None, now: float) -> None:
+        """Which message waits longest for its acknowledgement; None: all have theirs.
+
+        They are acknowledged in the order in which they were sent (MQTT 5, section 4.6): each has its own time.
+        """
+        if message is not None and self._oldest is None:
             self._waiting_since = now
-        self._oldest = oldest
+        if message != self._oldest:
+            self._oldest_since = now
+        self._oldest = message
 
     def silent_at(self) -> float:
         """Return when to give the broker up, unless it is heard before."""
@@ -56,20 +61,15 @@ class Vigil:
             moment = min(moment, self._heard_at + SILENCE * self.keepalive_s)
         if self._oldest is not None:  # whatever the keep alive: who is asked must answer
             moment = min(moment, max(self._heard_at, self._waiting_since) + SILENCE * self._limits.keepalive_s)
-        return min(moment, self._kept_back_at())
-
-    def _kept_back_at(self) -> float:
-        """When a message has waited too long for its acknowledgement, though the broker may be heard."""
-        if self._oldest is None:
-            return NEVER
-        return max(self._oldest, self._woken_at) + self._limits.acknowledge_s
+            moment = min(moment, self._oldest_since + self._limits.acknowledge_s)
+        return moment
 
     def is_silent(self, now: float) -> bool:
         return now >= self.silent_at()
 
-    def is_keeping_back(self, now: float) -> bool:
-        """Whether it is one acknowledgement that does not come."""
-        return now >= self._kept_back_at()
+    def acknowledges(self, now: float) -> bool:
+        """Tell whether the oldest message still has time to be acknowledged."""
+        return self._oldest is None or now < self._oldest_since + self._limits.acknowledge_s
 
     def quiet_for(self, now: float) -> float:
         return now - self._heard_at
@@ -88,6 +88,6 @@ class Vigil:
             return
         self._heard_at = max(self._heard_at, now - self.keepalive_s)  # leaves time for the answer to a PINGREQ
         self._waiting_since = max(self._waiting_since, now)
-        self._woken_at = now
+        self._oldest_since = max(self._oldest_since, now)
         if self._deadline < NEVER:
             self._deadline = now + self._limits.answer_s

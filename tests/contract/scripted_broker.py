@@ -107,6 +107,10 @@ class Peer:
             if arrived.kind == kind:
                 return arrived
 
+    def be_patient(self, seconds: float) -> None:
+        """Wait that long for a client that has nothing to say."""
+        self._socket.settimeout(seconds)
+
     def says_nothing_for(self, seconds: float) -> bool:
         """Return whether no byte came in this time."""
         self._socket.settimeout(seconds)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mosquitto import Mosquitto, Options, wait_until
+import yaml
+from mosquitto import Mosquitto, Options, Tls, wait_until
 from process import DEVICE, OTHER, PASSWORD, Bridge, Simulator, merged
 from proxy import Proxy
 from witness import Witness
@@ -47,22 +49,26 @@ class Scene:
         broker: Options | None = None,
         devices: tuple[str, ...] = (DEVICE,),
         login: tuple[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        """login: of the witness, where the broker wants one."""
+        """login: of the witness, where the broker wants one. tls: what the MT1 server shows, where it serves https."""
         self.directory = directory
         self._settings = settings or {}
         self._options = broker or Options(persistence=True, extra=ROOM)
         self._devices = devices
         self._login = login or (None, None)
+        self._tls = tls
         self._stack = contextlib.ExitStack()
         self.repeats = 0  # until the last look
 
     def __enter__(self) -> Self:
         try:
-            words = [word for device in self._devices for word in ("--device", device)]
+            words: list[object] = [word for device in self._devices for word in ("--device", device)]
+            if self._tls is not None:
+                words += ["--tls-cert", self._tls.certificate.cert, "--tls-key", self._tls.certificate.key]
             self.simulator = Simulator(self.directory, *words)
             self._stack.callback(self.simulator.stop)
-            self.simulator.start()
+            self.simulator.start(None if self._tls is None else str(self._tls.authority.file))
             self.broker = self._stack.enter_context(Mosquitto(self.directory, self._options))
             self.cloud = self._stack.enter_context(Proxy(int(self.simulator.url.rpartition(":")[2])))
             self.mqtt = self._stack.enter_context(Proxy(self.broker.port))
@@ -78,8 +84,9 @@ class Scene:
 
     def another(self, name: str = "bridge", settings: Mapping[str, Any] | None = None) -> Bridge:
         """A bridge of its own directory, led through the proxies; not started."""
+        cloud = f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.cloud.port}"
         places = {
-            "mt1": {"url": f"http://127.0.0.1:{self.cloud.port}", "devices": {device: {} for device in self._devices}},
+            "mt1": {"url": cloud, "devices": {device: {} for device in self._devices}},
             "mqtt": {"url": f"mqtt://127.0.0.1:{self.mqtt.port}"},
             "home_assistant": {"enabled": False},
         }
@@ -134,15 +141,22 @@ class Scene:
         self.witness.wait(lambda: self.witness.connects > connects, "the witness at the broker")
         self.mqtt.accept()
 
-    def visible(self, event: str, *states: str, since: float = 0.0) -> dict[str, Any]:
-        """The `upstream` in one of these states; it must have come within 2 s of this line of the log."""
+    def visible(self, event: str, *states: str, since: float, **facts: object) -> dict[str, Any]:
+        """The `upstream` in one of these states; it must have come within 2 s of the line of the log (the first one
+        since then with these facts) that says when it was known."""
         status = self.wait_state(*states, since=since)
-        note = self.logged(event)
-        known = datetime.fromisoformat(note["time"]).timestamp()
-        told = [at for at, body in self.witness.seen("bridge/upstream") if body and body["state"] in states]
-        after = [at for at in told if at > known - VISIBLE_S]
-        assert after, f"{event} was known at {known}, {states} was told at {told}"
-        assert after[0] - known <= VISIBLE_S, f"{states} was visible {after[0] - known:.1f} s after {event}"
+
+        def known() -> list[float]:
+            notes = [note for note in self.bridge.notes(event) if facts.items() <= note.items()]
+            times = [datetime.fromisoformat(note["time"]).timestamp() for note in notes]
+            return [at for at in times if at >= since - 0.01]
+
+        self.until(known, f"{event} in the log")
+        at = known()[0]
+        told = [when for when, body in self.witness.seen("bridge/upstream") if body and body["state"] in states]
+        after = [when for when in told if when > at - VISIBLE_S]
+        assert after, f"{event} was known at {at}, {states} was told at {told}"
+        assert after[0] - at <= VISIBLE_S, f"{states} was visible {after[0] - at:.1f} s after {event}"
         return status
 
     def until(self, condition: Callable[[], object], what: str, deadline_s: float = PATIENCE_S) -> None:
@@ -222,7 +236,7 @@ class Scene:
         last: list[Any] = []
 
         def compared() -> bool:
-            last[:] = [self.witness.books.compare(self.simulator.stored())]
+            last[:] = [self.witness.compare(self.simulator.stored())]
             return not last[0]
 
         end = time.monotonic() + deadline_s
@@ -233,7 +247,7 @@ class Scene:
             time.sleep(0.2)
         books = self.witness.books
         assert not books.breaches, "\n".join(books.breaches)
-        disorder = books.out_of_order(self.simulator.stored())
+        disorder = self.witness.out_of_order(self.simulator.stored())
         assert not disorder, disorder
         since, self.repeats = books.repeats - self.repeats, books.repeats
         if repeats is not None:
@@ -259,6 +273,16 @@ class Scene:
         """The number that the next request will have."""
         numbers = [one["number"] for one in self.simulator.requests()]
         return max(numbers, default=0) + 1
+
+    def told_since(self, topic: str, since: float) -> bool:
+        """Whether this retained topic was told, and not emptied, since (s since 1970)."""
+        return any(at >= since and body for at, body in self.witness.seen(topic))
+
+    def reload(self, **sections: Mapping[str, Any]) -> None:
+        """Change these sections of its settings, and have it read them."""
+        self.bridge.settings = merged(self.bridge.settings, sections)
+        self.bridge.file.write_text(yaml.safe_dump(self.bridge.settings))
+        self.bridge.signal(signal.SIGHUP)
 
     def drained(self) -> None:
         """Until the bridge owes the broker nothing any more: repeats have come too."""

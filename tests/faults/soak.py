@@ -125,7 +125,7 @@ class Soak:
         for device in (DEVICE, OTHER):
             for channel in (0, 1):
                 stored = self._scene.simulator.stored(device=device, channel=channel)
-                difference = books.compare(stored)
+                difference = self._scene.witness.compare(stored)
                 lost, wrong = lost + len(difference.lost), wrong + len(difference.wrong)
         if lost or wrong:
             yield f"{lost} lost, {wrong} not as they are"

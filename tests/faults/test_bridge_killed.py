@@ -1,6 +1,7 @@
 """SIGKILL of the bridge, at any instant: nothing is lost, and repeated is at most what was in flight."""
 
 import random
+import signal
 import time
 
 from scene import WINDOW, Scene, size
@@ -30,6 +31,48 @@ def test_killed_at_random_points_of_a_stream(tmp_path, record_property):
         figures = f"{KILLS} kills, {TRIGGERS} triggers: repeats {sum(per_kill)}, at most {max(per_kill)} per kill"
         record_property("figures", figures)
         print(figures)
+        assert scene.bridge.stop() == 0
+
+
+def test_stopped_and_continued(tmp_path):
+    """SIGSTOP, as where the machine sleeps: who waited for us has gone meanwhile, and nothing is missing."""
+    with Scene(tmp_path) as scene:
+        scene.simulator.behave(drop_silent_clients=True)
+        scene.start("live")
+        load = scene.simulator.load(count=size(300, 3000), per_second=40, corrections=0.1, seed=9)
+        scene.witness.wait(lambda: scene.witness.told() > 20, "a stream")
+        scene.bridge.signal(signal.SIGSTOP)
+        time.sleep(size(3, 60))  # the fault itself
+        scene.bridge.signal(signal.SIGCONT)
+        scene.simulator.wait_load(load)
+        scene.whole(repeats=WINDOW)
+        assert scene.logins() == 1
+        assert scene.bridge.stop() == 0
+
+
+def test_both_sides_break_again_and_again(tmp_path, record_property):
+    """With periods of their own, so that pausing and going on meet in every order."""
+    seconds = size(8, 120)
+    with Scene(tmp_path, {"reconcile": {"interval": "2s"}}) as scene:
+        scene.mqtt.delay(0.05)  # so that there is always something in flight
+        scene.start("live")
+        load = scene.simulator.load(count=30 * seconds, per_second=30, corrections=0.1, seed=21)
+        end, next_cloud, next_broker, drops = time.monotonic() + seconds, 0.0, 0.0, 0
+        while (now := time.monotonic()) < end:
+            if now >= next_cloud:
+                scene.cloud.reset()
+                next_cloud = now + 3.7
+            if now >= next_broker:
+                drops += scene.mqtt.reset()
+                next_broker = now + 2.3
+            time.sleep(max(0.0, min(next_cloud, next_broker, end) - time.monotonic()))
+        scene.simulator.wait_load(load)
+        scene.wait_state("live", deadline_s=240.0)  # the next try may be a minute away, and all of it is in history
+        repeats = scene.whole(repeats=WINDOW * drops)
+        figures = f"{drops} broker connections reset, {30 * seconds} triggers: {repeats} repeats"
+        record_property("figures", figures)
+        print(figures)
+        assert scene.logins() == 1
         assert scene.bridge.stop() == 0
 
 

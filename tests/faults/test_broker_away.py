@@ -63,10 +63,12 @@ def test_live_triggers_of_other_channels_pass_a_backlog(tmp_path, record_propert
     backlog, live = size(800, 100_000), size(3, 60)
     with Scene(tmp_path, devices=(DEVICE, OTHER)) as scene:
         scene.start("live")
+        before = scene.rss_mb()
         scene.mqtt.refuse()
         scene.mqtt.reset()
         load = scene.simulator.load(count=backlog, per_second=500, devices=[DEVICE], channels=[0], seed=2)
         scene.simulator.wait_load(load, backlog / 400 + 60)
+        grown = scene.rss_mb() - before
         scene.mqtt.throttle(120_000)
         scene.mqtt.accept()
         scene.witness.wait(scene.witness.told, "the first of the backlog")
@@ -80,7 +82,10 @@ def test_live_triggers_of_other_channels_pass_a_backlog(tmp_path, record_propert
         scene.mqtt.throttle(None)
         scene.until(lambda: scene.witness.told() == backlog + 2 * live, "the backlog at the witness", 300.0)
         scene.whole(repeats=0)
+        drained = scene.rss_mb() - before
+        assert max(grown, drained) < GROWTH_MB
         figures = f"past {backlog}: {sorted(waits)[live // 2]:.2f} s in the middle, {max(waits):.2f} s at most"
+        figures += f"; {grown:.1f} MB more while away, {drained:.1f} MB once drained"
         record_property("figures", figures)
         print(figures)
 

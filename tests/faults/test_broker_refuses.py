@@ -1,6 +1,8 @@
 """The broker says no: to our password, to a topic, to a size, to our place. Nothing is lost, and mending is enough."""
 
+import struct
 import subprocess
+import time
 
 import paho.mqtt.client as paho
 import pytest
@@ -9,6 +11,7 @@ from mosquitto import Mosquitto, Options
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from process import DEVICE
 from scene import ROOM, Scene, size
+from scripted_broker import PINGREQ, PINGRESP, PUBLISH, SUBACK, SUBSCRIBE, Packet, Peer, ScriptedBroker, packet, puback
 from status_lines import StatusLines
 
 WITNESS = ("witness", "sees-all")
@@ -109,6 +112,106 @@ def test_a_broker_without_qos_1_gets_nothing(tmp_path):
         scene.mqtt.target = scene.broker.port
         scene.arrives(name)
         scene.whole(repeats=0)
+
+
+def granted(subscribe: Packet) -> bytes:
+    """SUBACK of MQTT 5 for all filters of a SUBSCRIBE."""
+    filters, rest = 0, subscribe.body[3 + subscribe.body[2] :]
+    while rest:
+        filters, rest = filters + 1, rest[3 + struct.unpack_from("!H", rest)[0] :]
+    return packet(SUBACK, subscribe.body[:2] + b"\0" + b"\1" * filters)
+
+
+class Unwilling:
+    """A broker that lives and takes nothing. reason: of its PUBACK; None: there is no PUBACK."""
+
+    def __init__(self, reason: int | None) -> None:
+        self._reason = reason
+
+    def __call__(self, peer: Peer) -> None:
+        peer.accept()
+        peer.be_patient(120.0)
+        while True:
+            arrived = peer.read()
+            if arrived.kind == SUBSCRIBE:
+                peer.send(granted(arrived))
+            elif arrived.kind == PINGREQ:
+                peer.send(packet(PINGRESP))
+            elif arrived.kind == PUBLISH and self._reason is not None:
+                peer.send(puback(arrived.identifier, self._reason))
+
+
+@pytest.mark.parametrize("reason", [0x97, 0x80][: size(1, 2)], ids=["quota exceeded", "unspecified"][: size(1, 2)])
+def test_a_broker_that_refuses_every_message(tmp_path, reason):
+    """Not one counts as delivered, not one is tried without a pause; they come when it takes them."""
+    with Scene(tmp_path) as scene, ScriptedBroker(Unwilling(reason)) as unwilling:
+        scene.mqtt.target = unwilling.port
+        scene.bridge.start()
+        scene.until(lambda: scene.simulator.subscribed(), "the subscription goes on")
+        names = [scene.impulse(channel) for channel in (0, 1) for _ in range(10)]
+        assert scene.logged("publish_refused")["reason"] == f"0x{reason:02X}"
+        scene.until(lambda: len(triggers(unwilling)) >= 2, "a try of each channel")
+        time.sleep(size(3, 30))  # the fault itself
+        assert len(triggers(unwilling)) <= 2 * len(names) * size(1, 6), "a pause of 5 s at least after each refusal"
+        assert not scene.bridge.notes("broker_lost")
+        scene.mqtt.target = scene.broker.port
+        scene.mqtt.reset()
+        scene.arrive(names)
+        scene.whole(repeats=0)
+        assert scene.bridge.stop() == 0
+
+
+def triggers(broker: ScriptedBroker) -> list[Packet]:
+    return [each for each in broker.received(PUBLISH) if each.body[2:].startswith(b"mt1/device/") and is_trigger(each)]
+
+
+def is_trigger(publish: Packet) -> bool:
+    return publish.body[2 : 2 + struct.unpack_from("!H", publish.body)[0]].endswith(b"/trigger")
+
+
+@pytest.mark.full
+def test_a_broker_that_answers_pings_and_acknowledges_nothing(tmp_path):
+    """After a minute it is connected to anew, for on a connection nothing may be sent twice."""
+    with Scene(tmp_path) as scene, ScriptedBroker(Unwilling(None)) as unwilling:
+        scene.mqtt.target = unwilling.port
+        scene.bridge.start()
+        scene.until(lambda: scene.simulator.subscribed(), "the subscription goes on")
+        names = [scene.impulse(channel) for channel in (0, 1) for _ in range(3)]
+        scene.until(lambda: scene.bridge.notes("broker_lost"), "the end of patience", 100.0)
+        note = scene.logged("broker_lost")
+        assert note["cause"] == "silent"
+        assert "does not acknowledge" in note["text"]
+        scene.mqtt.target = scene.broker.port
+        scene.mqtt.reset()
+        scene.arrive(names)
+        scene.whole(repeats=0)
+        assert scene.bridge.stop() == 0
+
+
+def test_two_bridges_on_one_base_topic(tmp_path):
+    """The second one publishes nothing, and says why; when the first one has ended, it takes over."""
+    with Scene(tmp_path) as scene, StatusLines(tmp_path) as status:
+        scene.start()
+        first = scene.bridge
+        scene.arrives(scene.impulse())
+        second = scene.another("second", {"instance": "second"})
+        second.environment["NOTIFY_SOCKET"] = status.path
+        second.start()
+        scene.until(lambda: second.notes("other_instance_found"), "the other one is noticed")
+        scene.until(lambda: "broker: refused" in status.newest(), "the state of the second")
+        scene.until(lambda: scene.simulator.subscribed() == 2, "its subscription goes on")
+        both = [scene.impulse(channel) for channel in (0, 1) for _ in range(5)]
+        scene.arrive(both)
+        scene.whole(repeats=0)
+        assert len(scene.witness.books.journals) == 1
+        assert scene.witness.newest("bridge/info")["instance"] == "testbridge"
+        if size(0, 1):  # it looks again every minute
+            assert first.stop() == 0
+            missed = scene.impulse()
+            scene.arrives(missed, 90.0)
+            scene.until(lambda: scene.witness.newest("bridge/info")["instance"] == "second", "its own info")
+            assert {scene.witness.books.newest[name]["event_type"] for name in both} == {"late"}
+        assert second.stop() == 0
 
 
 def test_another_client_takes_our_session_again_and_again(tmp_path):

@@ -1,11 +1,16 @@
 """The push connection breaks in every way: seen at once, mended alone, and what it missed comes from history."""
 
 import time
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
+from certificates import Authority
+from lies import Lies
+from mosquitto import Tls, free_port
 from scene import FLOWS, Scene, size
 
-CLOSE_CODES = size(1, 6)
+CLOSE_CODES = size(1, 9)
 NO_LOGINS = 1  # that of the first start alone
 
 
@@ -50,6 +55,9 @@ def test_storm_of_resets(scene):
         ("error", 3000, "token expired"),
         ("drop", 3000, ""),
         ("close", 1000, "Normal closure"),
+        ("close", 1002, "No response from heartbeat"),
+        ("close", 1008, "Too many"),
+        ("close", 4999, "nobody knows"),
     ][:CLOSE_CODES]
     + ([] if size(0, 1) else [("error", 3000, "something went wrong")]),
 )
@@ -96,12 +104,41 @@ def test_server_that_accepts_and_never_answers(scene):
     restored(scene)
 
 
+@pytest.mark.parametrize("where", ["before a byte", "at SUBSCRIBE"])
+def test_server_that_accepts_and_drops(scene, where):
+    """Whoever it is that hangs up on us, at once or late: we do not storm it."""
+    begun, connections = time.time(), scene.cloud.connections
+    lost = len(scene.bridge.notes("link_lost"))
+    target = scene.cloud.target
+    if where == "before a byte":
+        scene.cloud.target = free_port()  # nobody is there behind the one who accepts
+    else:
+        scene.simulator.connect_fault(kind="close_after_subscribe", times=None)
+    try:
+        scene.cloud.reset()
+        missed = scene.impulse()
+        status = scene.visible("link_lost", "disconnected", since=begun)
+        assert status["reasons"]
+        assert status["next_try_at"]
+        scene.logged("link_lost", lost + size(4, 6))
+        times = [datetime.fromisoformat(note["time"]).timestamp() for note in scene.bridge.notes("link_lost")[lost:]]
+        pauses = [after - before for before, after in pairwise(times)]
+        assert all(pause >= 2**number for number, pause in enumerate(pauses)), pauses
+        assert scene.cloud.connections - connections <= 10 + times[-1] - begun, "calls are a second apart at least"
+    finally:
+        scene.cloud.target = target
+    scene.simulator.clear_faults()
+    scene.arrives(missed)
+    restored(scene)
+
+
 def test_no_websocket_but_rest(scene):
     """502 on every upgrade: polling keeps triggers flowing, and push is taken up again when it is to be had."""
     scene.simulator.connect_fault(kind="status", status=502, times=None)
     begun = time.time()
     scene.simulator.sockets(action="reset")
-    status = scene.wait_state("polling", since=begun)
+    status = scene.visible("link_lost", "polling", since=begun, http_status=502)
+    assert status["next_try_at"]
     assert any("502" in reason for reason in status["reasons"])
     polled = [scene.impulse(0), scene.impulse(1)]
     scene.arrive(polled)
@@ -118,13 +155,9 @@ def test_mute_push(scene):
     scene.arrive(missed)
     assert scene.witness.books.newest[missed[0]]["source"] == "history"
     if size(0, 1):  # then the subscription is renewed
-        names = []
-
-        def renewed() -> bool:
-            names.append(scene.impulse(1))
-            return bool(scene.witness.events("push_missed"))
-
-        scene.until(renewed, "the renewal", 150.0)
+        load = scene.simulator.load(count=200, per_second=2, channels=[1], seed=4)
+        scene.until(lambda: scene.witness.events("push_missed"), "the renewal", 150.0)
+        scene.simulator.wait_load(load)
         restored(scene)
     scene.simulator.sockets(action="unmute")
     scene.whole(repeats=0)
@@ -153,6 +186,8 @@ def test_silence(scene, kind):
         missed = scene.impulse()
     note = scene.logged("link_lost", lost + 1)
     assert note["cause"] == "silent", note
+    if kind == "half-open":
+        scene.visible("link_lost", "disconnected", since=begun)
     scene.cloud.clear()
     scene.simulator.behave_by_default()
     scene.arrives(missed)
@@ -162,15 +197,65 @@ def test_silence(scene, kind):
 
 def test_rest_that_misbehaves(scene):
     """Pages of a portal, cut and hanging answers: push goes on, the state says it, none is taken for an answer."""
-    kinds = [{"kind": "html"}, {"kind": "truncated"}, {"kind": "cut"}, {"kind": "reset"}, {"kind": "empty"}]
-    kinds += [{"kind": "hang"}, {"kind": "slow", "delay_s": 0.1}, {"kind": "huge"}]
-    for options in kinds[: size(1, 8)]:
+    kinds = [{"kind": "truncated"}, {"kind": "status", "status": 502}, {"kind": "html"}, {"kind": "cut"}]
+    kinds += [{"kind": "reset"}, {"kind": "empty"}, {"kind": "hang"}, {"kind": "slow", "delay_s": 0.1}]
+    kinds += [{"kind": "huge"}]
+    for options in kinds[: size(2, 9)]:
         scene.simulator.rest_fault(where="count", **options)
     begun = time.time()
-    status = scene.wait_state("degraded", since=begun)
+    status = scene.visible("rest_failed", "degraded", since=begun)
     assert "rest_failed" in status["reasons"]
     names = [scene.impulse(0), scene.impulse(1)]
     assert [scene.arrives(name) for name in names] == ["trigger"] * 2
     scene.until(lambda: not scene.simulator.faults()["waiting_rest"], "every fault met", 300.0)
     scene.wait_state("live", deadline_s=120.0)
     restored(scene)
+
+
+# --- before there is a connection -------------------------------------------------------------------
+
+
+def test_name_that_cannot_be_resolved(tmp_path):
+    """No login is spent on it, at the start or later; it is asked for again until it can be."""
+    lies = Lies(tmp_path)
+    with Scene(tmp_path) as scene:
+        scene.bridge.environment |= lies.environment
+        scene.bridge.settings["mt1"]["url"] = f"http://localhost:{scene.cloud.port}"
+        lies.tell(names_fail=True)
+        begun = time.time()
+        scene.bridge.start()
+        assert unresolved(scene.visible("rest_failed", "disconnected", since=begun))
+        assert scene.cloud.connections == 0
+        lies.tell(names_fail=False)
+        scene.wait_state("live")
+        begun = time.time()
+        lies.tell(names_fail=True)
+        scene.cloud.reset()
+        missed = scene.impulse()
+        scene.until(lambda: any(note["cause"] == "dns" for note in scene.bridge.notes("link_lost")), "a name in vain")
+        scene.until(lambda: unresolved(scene.wait_state("disconnected", since=begun)), "the reason")
+        lies.tell(names_fail=False)
+        scene.arrives(missed)
+        restored(scene)
+
+
+def unresolved(status) -> bool:
+    assert status["next_try_at"]
+    return any("resolution" in reason or "resolved" in reason for reason in status["reasons"])
+
+
+def test_certificate_of_somebody_else(tmp_path):
+    """Not a byte of ours is shown to it; mended in our file, all is well at once."""
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    settings = {"mt1": {"ca_file": str(stranger.file)}}
+    with Scene(tmp_path, settings, tls=Tls(authority, authority.server())) as scene:
+        begun = time.time()
+        scene.bridge.start()
+        status = scene.visible("rest_failed", "disconnected", since=begun)
+        assert any("certificate" in reason for reason in status["reasons"]), status
+        assert status["next_try_at"]
+        assert scene.calls() == []
+        scene.reload(mt1={"ca_file": str(authority.file)})
+        scene.wait_state("live")
+        restored(scene)
+        assert scene.bridge.stop() == 0

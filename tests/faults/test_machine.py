@@ -124,6 +124,24 @@ def test_read_only_directory(tmp_path):
         assert scene.bridge.stop() == 0
 
 
+def test_no_descriptor_left(tmp_path):
+    """Nothing can be opened any more, and both connections end: it waits, and goes on when it can."""
+    with Scene(tmp_path, {"log": {"level": "debug"}}) as scene:
+        scene.start("live")
+        limits = resource.prlimit(scene.bridge.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(scene.bridge.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        scene.cloud.reset()
+        scene.mqtt.reset()
+        missed = several(scene)
+        scene.logged("link_lost", size(3, 6))
+        scene.logged("broker_lost", size(3, 6))
+        assert any("open files" in note["text"] for note in scene.bridge.notes("broker_lost"))
+        resource.prlimit(scene.bridge.pid, resource.RLIMIT_NOFILE, limits)
+        scene.arrive(missed)
+        scene.whole(repeats=0)
+        assert scene.bridge.stop() == 0
+
+
 # --- journals that cannot be used -------------------------------------------------------------------
 
 
@@ -222,6 +240,30 @@ def test_journal_deleted_while_away(tmp_path):
         scene.whole(repeats=0)
 
 
+@pytest.mark.parametrize("files", ["journal.db", "*"], ids=["the journal", "all files"])
+def test_state_restored_from_a_backup(tmp_path, files):
+    """In place, so that nothing shows it but what is in the files: no number may be given a second meaning."""
+    with Scene(tmp_path) as scene:
+        scene.start("live")
+        before = several(scene)
+        scene.arrive(before)
+        assert scene.bridge.stop() == 0
+        backup = {file: file.read_bytes() for file in scene.state_directory.glob(files)}
+        scene.start("live")
+        lost = several(scene, 20)
+        scene.arrive(lost)
+        assert scene.bridge.stop() == 0
+        for file, content in backup.items():
+            file.write_bytes(content)
+        missed = several(scene)
+        scene.start()
+        scene.arrive(missed)
+        scene.until(lambda: all_late_again(scene, lost), "what the backup lacks, told again as late")
+        scene.whole(repeats=0)
+        assert len(scene.witness.books.journals) == 2
+        assert not any(scene.witness.books.newest[name]["event_type"] == "late" for name in before)
+
+
 def all_late_again(scene: Scene, names: list[str]) -> bool:
     newest = scene.witness.books.newest
     return all(newest[name]["event_type"] == "late" for name in names)
@@ -257,6 +299,7 @@ def test_power_cut(tmp_path, kept):
         power = PowerCut(scene)
         told = several(scene, 30)
         scene.arrive(told)
+        scene.drained()  # what is not acknowledged would be told again, and rightly
         scene.bridge.kill()
         missed = several(scene)
         power.strike(kept)

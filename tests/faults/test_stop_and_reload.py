@@ -50,8 +50,8 @@ def begin(scene: Scene, state: str) -> None:
         cloud.hang()
     begun = time.time()
     bridge.start()
-    if state in ("starting", "hanging"):
-        scene.logged("started", len(bridge.notes("started")) + (state == "starting"))
+    if state == "hanging":
+        scene.wait_state("subscribing", since=begun)
     else:
         scene.wait_state(state, since=begun)
 

@@ -210,6 +210,14 @@ class Witness:
 
     # --- what it saw --------------------------------------------------------------------------------
 
+    def compare(self, stored: Sequence[Mapping[str, Any]]) -> Difference:
+        with self._changed:
+            return self.books.compare(stored)
+
+    def out_of_order(self, stored: Iterable[Mapping[str, Any]]) -> list[str]:
+        with self._changed:
+            return self.books.out_of_order(stored)
+
     def wait(self, condition: Callable[[], object], what: str, deadline_s: float = PATIENCE_S) -> None:
         """Until the condition, looked at after every message, is true; AssertionError if it does not become so."""
         with self._changed:

@@ -45,6 +45,7 @@ def test_a_clock_that_nobody_corrects_is_taken_as_it_is():
 def test_a_journal_lost_later_is_read_back_to_the_first_start_but_not_beyond_keep():
     assert begun(first_ms=NOON - DAY_MS).cut_ms(1000.0, SETTINGS) == NOON - DAY_MS
     assert begun(first_ms=NOON - YEARS_MS).cut_ms(1000.0, SETTINGS) == NOON - 90 * DAY_MS
+    assert begun(first_ms=NOON + YEARS_MS).cut_ms(1000.0, SETTINGS) == NOON
 
 
 def test_with_a_journal_what_becomes_ours_now_reaches_back_to_now():

@@ -3,7 +3,7 @@
 from mt1bridge.mqtt.client import Limits
 from mt1bridge.mqtt.vigil import Vigil
 
-LIMITS = Limits(answer_s=10, keepalive_s=30, farewell_s=2)
+LIMITS = Limits(answer_s=10, keepalive_s=30, acknowledge_s=60, farewell_s=2)
 
 
 def connected(now: float = 100.0, keepalive_s: int = 30) -> Vigil:
@@ -59,37 +59,37 @@ def test_without_keep_alive_silence_is_allowed_but_not_towards_a_message() -> No
     for keepalive_s in (0, 65535):
         vigil = connected(keepalive_s=keepalive_s)
         assert not vigil.is_silent(50_000.0)
-        vigil.messages_waiting(50_000.0, 50_000.0)
-        vigil.messages_waiting(50_000.0, 50_030.0)
+        vigil.oldest_waiting(1, 50_000.0)
+        vigil.oldest_waiting(1, 50_030.0)
         assert not vigil.is_silent(50_044.9)
         assert vigil.is_silent(50_045.0)
         vigil.heard(50_040.0)
         assert not vigil.is_silent(50_045.0)
-        vigil.messages_waiting(None, 50_046.0)
+        vigil.oldest_waiting(None, 50_046.0)
         assert not vigil.is_silent(60_000.0)
 
 
-def test_one_message_whose_acknowledgement_is_kept_back_is_the_end_though_the_broker_is_heard() -> None:
+def test_the_oldest_message_must_be_acknowledged_in_a_minute_also_while_others_are_heard() -> None:
     vigil = connected()
-    vigil.messages_waiting(100.0, 100.0)
-    for now in range(130, 400, 30):
+    vigil.oldest_waiting(7, 200.0)
+    for now in (210.0, 230.0, 259.0):
         vigil.heard(now)
-        vigil.messages_waiting(100.0, now)
-    assert not vigil.is_silent(399.9)
-    assert not vigil.is_keeping_back(399.9)
-    assert vigil.is_silent(400.0)
-    assert vigil.is_keeping_back(400.0)
-    vigil.messages_waiting(390.0, 400.0)
-    assert not vigil.is_silent(400.0)
+        vigil.oldest_waiting(7, now)
+    assert vigil.acknowledges(259.9)
+    assert not vigil.is_silent(259.9)
+    assert vigil.is_silent(260.0)
+    assert not vigil.acknowledges(260.0)
 
 
-def test_the_sleep_of_the_machine_does_not_count_as_keeping_back() -> None:
+def test_a_slow_broker_has_a_minute_for_each_message() -> None:
     vigil = connected()
-    vigil.messages_waiting(100.0, 100.0)
-    vigil.woke(110.0, 3_710.0)
-    vigil.heard(3_711.0)
-    assert not vigil.is_keeping_back(4_009.9)
-    assert vigil.is_keeping_back(4_010.0)
+    for number in range(10):
+        vigil.oldest_waiting(number, 200.0 + 50.0 * number)
+        vigil.heard(200.0 + 50.0 * number)
+        assert not vigil.is_silent(200.0 + 50.0 * number)
+    vigil.heard(700.0)
+    vigil.oldest_waiting(None, 700.0)
+    assert not vigil.is_silent(744.9)
 
 
 def test_suback_must_come_in_ten_seconds_also_while_others_are_heard() -> None:
@@ -113,6 +113,12 @@ def test_a_machine_that_slept_gives_the_broker_time_to_answer() -> None:
     assert not vigil.is_silent(3730.0)
     assert vigil.wake_at(3730.0) <= 3730.25  # the ping is due now
     assert vigil.is_silent(3745.0)
+
+    waiting = connected()
+    waiting.oldest_waiting(1, 110.0)
+    waiting.woke(130.0, 3730.0)
+    waiting.heard(3731.0)
+    assert not waiting.is_silent(3731.0)
 
     connecting = Vigil(LIMITS, 100.0)
     connecting.woke(110.0, 3710.0)

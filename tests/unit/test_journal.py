@@ -299,6 +299,26 @@ def test_a_journal_goes_on_over_many_ends_and_after_everything_was_pruned(machin
             assert numbers(journal)[-1] == ("j1", turn + 1)
 
 
+@pytest.mark.parametrize("hot", [False, True], ids=["copied at rest", "copied in use"])
+def test_a_copy_of_an_earlier_day_written_over_ours_begins_a_journal(machine, hot):
+    file = machine.directory / FILE
+    journal = machine.start()
+    learns(journal, trigger(10))
+    if not hot:
+        journal.close()
+    backup = {part: part.read_bytes() for part in machine.directory.glob(f"{FILE}*")}
+    journal = journal if hot else machine.start()
+    learns(journal, trigger(20))
+    journal.close()
+    inode = file.stat().st_ino
+    for part, content in backup.items():
+        part.write_bytes(content)
+    assert file.stat().st_ino == inode
+    with closing(machine.start()) as journal:
+        learns(journal, trigger(30))
+        assert numbers(journal) == [("j2", 1), ("j2", 2)]  # 10 may have been acknowledged since
+
+
 def test_a_killed_process_loses_what_it_had_not_committed_and_nothing_else(machine):
     journal = machine.start()
     learns(journal, trigger(10))
