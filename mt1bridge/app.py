@@ -119,7 +119,7 @@ class App:
         token = kept.token_from(self._state.read_json(kept.TOKEN_FILE), self._settings.mt1.url)
         memo = kept.memo_from(self._state.read_json(kept.BUDGET_FILE))
         first_ms = kept.first_start_from(self._state.read_json(kept.FIRST_START_FILE))
-        return Start(token, memo, now, first_ms, opened.fresh, opened.begun, self._state.forgetful)
+        return Start(token, memo, now, first_ms, opened.fresh, self._state.forgetful)
 
     # --- the loop -----------------------------------------------------------------------------------
 

@@ -127,8 +127,10 @@ class Learning:
                 if outcome.memory.seen:
                     parts.desk.channel(outcome.memory.at)
                 parts.desk.changed(outcome.memory.at, last=False)
+                self._note_read()
             elif isinstance(outcome, plan.Checked):
                 parts.desk.changed(outcome.at, last=False)
+                self._note_read()
             elif isinstance(outcome, plan.DeviceRefused):
                 self._refused(outcome)
             elif isinstance(outcome, plan.DeviceAccepted):
@@ -187,9 +189,9 @@ class Learning:
         memory = parts.reconciliation.memory(at)
         assert memory is not None  # a scan runs on it
         asked_ms = parts.reconciliation.asked_ms(at)
-        since = parts.start.began.monotonic + HISTORY_LAGS_S
-        repeats = parts.start.may_repeat and not parts.reconciliation.was_read(at, since)
-        is_live = _never if repeats else self._is_live
+        is_live = (
+            _never if self._may_repeat() and not parts.reconciliation.was_read(at, self._lagged()) else self._is_live
+        )
         learned: list[Learned] = []
         growth, loss, again = 0, 0, False
         for timestamp in sorted(rows):
@@ -213,6 +215,19 @@ class Learning:
         self.found_in_history += sum(1 for one in learned if one.fact is not None)
         self._look_for_missed(at, learned, asked_ms)
         return growth, loss, again
+
+    def _may_repeat(self) -> bool:
+        """Whether an earlier process told, under another `journal`, what this journal may not know of."""
+        return self._parts.journal.may_repeat and not self._parts.beginning.is_first
+
+    def _lagged(self) -> float:
+        """Monotonic second from which a scan shows all that happened before we began."""
+        return self._parts.start.began.monotonic + HISTORY_LAGS_S
+
+    def _note_read(self) -> None:
+        parts = self._parts
+        if self._may_repeat() and parts.reconciliation.all_read(self._lagged()):
+            parts.journal.history_read(parts.now.utc_ms)
 
     def _look_for_missed(self, at: ChannelId, learned: Iterable[Learned], asked_ms: int) -> None:
         """History alone shows impulses that a standing subscription should have brought: renew it."""

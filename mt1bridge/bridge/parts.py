@@ -46,8 +46,8 @@ class Start:
     """What an earlier process left: token and budget.
 
     began: the clock when this process began. first_ms: UTC ms to which the very first start reached; None: this is it.
-    fresh: there is no journal of an earlier process. begun: the journal has a new id. forgetful: token and budget can
-    not be written down, so that an earlier process may have logged in a moment ago.
+    fresh: there is no journal of an earlier process. forgetful: token and budget can not be written down, so that an
+    earlier process may have logged in a moment ago.
     """
 
     kept: KeptToken | None
@@ -55,13 +55,7 @@ class Start:
     began: Now
     first_ms: int | None = None
     fresh: bool = False
-    begun: bool = False
     forgetful: bool = False
-
-    @property
-    def may_repeat(self) -> bool:
-        """An earlier process may have told, under another `journal`, what this one does not know of."""
-        return self.begun and self.first_ms is not None
 
 
 @dataclass(frozen=True, slots=True)

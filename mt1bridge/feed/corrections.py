@@ -85,6 +85,7 @@ class Corrections:
         number = seen.reading.start_number
         deletes = seen.change is Change.DELETE
         event_type = "deleted" if deletes else "cleared"
+        before = replace(before, unpushed=_overtaken(before, number))
         after = replace(before, clear_due=False, changed_ms=received_ms, rows=_contradicted(before), doubtful=False)
         if before.reading is None:
             after = replace(after, **_ended(before, number, deletes))
@@ -129,9 +130,8 @@ class Corrections:
             return self._history_says_gone(rows, before, after, received_ms)
         if before.in_effect and before.reading == chosen:
             return Verdict(known=after)
-        replaces = before.in_effect and not before.doubtful
-        cleared = _with(before.cleared, _number_of(before)) if replaces else before.cleared  # as by push
-        after = replace(after, cleared=_without(cleared, chosen.start_number), clear_due=False)
+        replaced = before.in_effect and chosen.start_number != _number_of(before)
+        after = replace(after, cleared=_without(before.cleared, chosen.start_number), clear_due=replaced)
         return self._now_in_effect(before, after, chosen, Source.HISTORY, received_ms)
 
     def _history_says_gone(self, rows: Sequence[Sighting], before: Known, after: Known, received_ms: int) -> Verdict:
@@ -245,6 +245,14 @@ def _with(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | No
 
 def _without(cleared: tuple[int | None, ...], number: int | None) -> tuple[int | None, ...]:
     return tuple(other for other in cleared if other != number)
+
+
+def _overtaken(before: Known, number: int | None) -> tuple[tuple[int | None, int], ...]:
+    """The end of a start is pushed: if the start was not, it never will be."""
+    unpushed = Counter(dict(before.unpushed))
+    if unpushed[number] and not (before.doubtful and before.in_effect and _number_of(before) == number):
+        unpushed[number] -= 1
+    return counts_of(unpushed)
 
 
 def _contradicted(before: Known) -> str:

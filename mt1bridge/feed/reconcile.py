@@ -94,6 +94,10 @@ class Reconciliation:
             if c.memory.seen and at.device not in self._refused_devices
         )
 
+    def all_read(self, since: float) -> bool:
+        """The history of every channel was read to its end in scans that began at this monotonic second or later."""
+        return all(channel.read_at >= since for channel in self._channels.values())
+
     @property
     def refused_channels(self) -> list[ChannelId]:
         """Known channels that the server refuses, though it accepts others of the device."""
@@ -308,6 +312,8 @@ class Reconciliation:
     def _unchanged(self, channel: Channel, value: int, now: Now) -> list[Outcome]:
         memory = channel.memory
         channel.settled = channel.settled or not memory.seen
+        if not value:
+            channel.read_at = now.monotonic  # nothing is listed
         full_due = now.monotonic - channel.scanned_at > self._full_interval() or memory.complete is None
         if memory.seen and full_due:
             channel.want_scan(Reach.WINDOW, now.monotonic)

@@ -25,6 +25,7 @@ Retold = Callable[[Known, Known], Learned | None]
 
 FILE = "journal.db"
 MARK = "journal.whole"
+REPEATS = "repeats"  # whether history is still to be read for the first time since the epoch began
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,12 @@ class Opened:
     """How opening went.
 
     fresh: there was no journal, or none that can be read. set_aside: the name that a corrupt file got. trouble: why the
-    disk is not used, if it is not. begun: a new `journal` id.
+    disk is not used, if it is not.
     """
 
     fresh: bool
     set_aside: str | None = None
     trouble: str | None = None
-    begun: bool = False
 
 
 class Journal:
@@ -75,7 +75,8 @@ class Journal:
         self._sync = False  # the next commit is to survive a power cut
         self.journal = ""
         self.opened_ms = 0
-        self._begun = True
+        # Something may have been told before this journal began that it does not know of, and history shows as news.
+        self.may_repeat = True
         self.trouble: str | None = None
         self.set_aside: str | None = None  # the name that a file got which could not be read
         self.was_unread = False  # when the disk took writes again, it held what nobody had read
@@ -92,7 +93,7 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             fresh = fresh or self._disk is None
             self._disk_failed(error, now_ms)
-        return Opened(fresh, self.set_aside, self.trouble, begun=self._begun)
+        return Opened(fresh, self.set_aside, self.trouble)
 
     def _usable(self, now_ms: int) -> Store:
         """The file; where it cannot be understood, it is set aside and a new one takes its place."""
@@ -142,12 +143,13 @@ class Journal:
         last = store.last_epoch()
         if last and self._goes_on(store):
             self._epoch, self.journal, self.opened_ms = last
-            self._begun = False
         else:
             n = (last[0] if last else 0) + 1
             reason = "first start" if not last else "unclean end" if self._is_as_left(store) else "another file"
             self._begin_epoch(store, n, now_ms, reason)
             store.adopt(n, store.last_n)  # some of it may have been told, and its acknowledgement lost
+            store.set_meta(REPEATS, "1" if last else "0")
+        self.may_repeat = store.meta(REPEATS) == "1"
         self._sign(store)
         store.commit()
         self._claimed = True
@@ -238,6 +240,11 @@ class Journal:
 
         self._do(write, now_ms)
 
+    def history_read(self, now_ms: int) -> None:
+        """All that was told before this journal began, and is shown by history, is known now."""
+        self.may_repeat = False
+        self._do(lambda store: store.set_meta(REPEATS, "0"), now_ms)
+
     def sync(self) -> None:
         """The next commit, and all before it, is to survive a power cut."""
         self._sync = True
@@ -326,6 +333,8 @@ class Journal:
             epoch = (max(self._epoch, last[0] if last else 0) + 1, self._new_id(), now_ms)
             disk.open_epoch(*epoch, "disk takes it again")
             disk.adopt(epoch[0], in_doubt)
+            if self.was_unread:
+                disk.set_meta(REPEATS, "1")
             self._sign(disk)
             disk.raise_n(self._memory.next_n)
             for learned in (retold(before, now) for before, now in overtaken):

@@ -119,7 +119,7 @@ class Process:
         token = kept.token_from(self._read(kept.TOKEN_FILE), URL)
         memo = kept.memo_from(self._read(kept.BUDGET_FILE))
         first_ms = kept.first_start_from(self._read(kept.FIRST_START_FILE))
-        return Start(token, memo, now, first_ms, opened.fresh, opened.begun)
+        return Start(token, memo, now, first_ms, opened.fresh)
 
     # --- the loop -----------------------------------------------------------------------------------
 

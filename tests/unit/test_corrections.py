@@ -305,6 +305,22 @@ def test_a_start_that_comes_back_by_push_after_history_told_of_the_first_stays()
     assert story.types == ["trigger", "cleared", "restored"]
 
 
+def test_a_start_that_comes_back_after_its_end_is_not_the_late_first_one():
+    """The push of the first was lost; its row was removed, and there is one again."""
+    story = Story().history(start(4)).push(delete(4), start(4)).history(start(4))
+    assert story.types == ["trigger", "deleted", "restored"]
+
+
+def test_the_late_clear_of_what_history_replaced_ends_nothing():
+    story = Story().history(start(None)).history(start(6)).push(clear(None), start(6)).history(start(6))
+    assert story.told == [("trigger", None, True), ("renumbered", 6, True)]
+
+
+def test_the_clear_of_a_number_that_came_by_a_lost_edit_counts():
+    story = Story().push(start(4), clear(3)).history(start(3))
+    assert story.told[-1] == ("cleared", 4, False)
+
+
 def test_a_late_repeat_of_what_history_told_changes_nothing():
     story = Story().history(start(4)).push(start(4), clear(4), start(4))
     assert story.types == ["trigger", "cleared", "restored"]
