@@ -57,7 +57,7 @@ class Journal:
         self._mark = Mark(directory / MARK)
         self._run = secrets.token_hex(8)  # names this process in the file and in the mark
         self._left: Left | None = None  # the mark as the last process left it
-        self._marked_n = 0
+        self._marked: Left | None = None
         self._boot_id = boot_id
         self._new_id = new_id
         self._open_store = open_store
@@ -126,8 +126,9 @@ class Journal:
     def _is_as_left(self, store: Store) -> bool:
         """Whether this is the file that the last process wrote, and as new as what that one told."""
         left = self._left
-        same_file = store.meta("file") == self._file_id()
-        return same_file and left is not None and left.run == store.meta("run") and left.n <= store.last_n
+        if left is None or store.meta("file") != self._file_id() or store.meta("run") != left.run:
+            return False
+        return not left.is_later_than(store.last_n, store.owed_count)
 
     def _goes_on(self, store: Store) -> bool:
         """The same machine run with the same file goes on; so does a clean end. Anything else begins an epoch."""
@@ -162,8 +163,10 @@ class Journal:
 
     def _mark_whole(self, store: Store, durable: bool = False) -> None:
         """Without the mark, numbers were told that the file does not know: the next process begins an epoch."""
-        self._marked_n = store.last_n
-        self._mark.write(Left(self._run, self._marked_n), durable)
+        left = Left(self._run, store.last_n, store.owed_count)
+        if durable or left != self._marked:
+            self._mark.write(left, durable)
+            self._marked = left
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
@@ -255,8 +258,7 @@ class Journal:
             self.store.commit()
         self._batch.clear()
         if self._memory is None:
-            if self.store.last_n != self._marked_n:
-                self._mark_whole(self.store)
+            self._mark_whole(self.store)
             try:
                 if self._sync:
                     self._sync_disk(now_ms)
@@ -282,6 +284,7 @@ class Journal:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
         self._mark.remove()
+        self._marked = None
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
         last = self._epoch
