@@ -108,9 +108,9 @@ def _in_effect(world: "World", device: str, channel: int | None = None) -> dict[
     for id, told in world.witness.told.items():
         body = told.body
         fits = body["device"] == device and (channel is None or body["channel"] == f"C{channel}")
-        if fits and told.at <= world.witness.lost_at and _forgotten(world, world.truth.identities[id], told):
+        if not (fits and told.usable_told and body["in_effect"]):
             continue
-        if fits and told.usable_told and body["in_effect"]:
+        if told.at > world.witness.lost_at or not _forgotten(world, world.truth.identities[id], told):
             found[id] = told
     return found
 
