@@ -64,7 +64,6 @@ class Journal:
         self._checkpoints = Checkpoints(self._path)
         self._disk: Store | None = None
         self._unread = False  # what the file holds is not known yet
-        self._claimed = False  # the file says that this process writes to it
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
         self._batch: list[Callable[[Store], None]] = []
@@ -149,7 +148,6 @@ class Journal:
             store.adopt(n, store.last_n)  # some of it may have been told, and its acknowledgement lost
         self._sign(store)
         store.commit()
-        self._claimed = True
         self._mark_whole(store)
         store.db.execute("PRAGMA synchronous = NORMAL")
 
@@ -315,7 +313,7 @@ class Journal:
             disk.db.execute("PRAGMA synchronous = NORMAL")  # it may have failed in the middle of a durable commit
             disk.begin()
             self.was_unread = self._unread and disk.last_epoch() is not None
-            in_doubt = 0 if self._claimed or self._goes_on(disk) else disk.last_n
+            in_doubt = disk.last_n if self.was_unread and not self._goes_on(disk) else 0
             merge.give(self._memory, disk, self._acknowledged, told_alone=self.was_unread)
             if self._unread:
                 disk.recount()
@@ -331,12 +329,15 @@ class Journal:
             if self._disk is not None:
                 with contextlib.suppress(sqlite3.Error):
                     self._disk.rollback()
+            if self._disk is not None and self._unread:  # nothing of it is told before it is ours
+                self._disk.close()
+                self._disk = None
             return False
         self._epoch, self.journal, self.opened_ms = epoch
         self._mark_whole(disk)
         self._memory.close()
         self._memory = None
-        self._unread, self._claimed = False, True
+        self._unread = False
         self._acknowledged.clear()
         self._unmarked.clear()
         self.trouble = None
