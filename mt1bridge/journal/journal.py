@@ -59,14 +59,13 @@ class Journal:
         self._mark = Mark(directory / MARK)
         self._run = secrets.token_hex(8)  # names this process in the file and in the mark
         self._left: Left | None = None  # the mark as the last process left it
-        self._marked_n = 0
+        self._marked: Left | None = None
         self._boot_id = boot_id
         self._new_id = new_id
         self._open_store = open_store
         self._checkpoints = Checkpoints(self._path)
         self._disk: Store | None = None
         self._unread = False  # what the file holds is not known yet
-        self._claimed = False  # the file says that this process writes to it
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
         self._batch: list[Callable[[Store], None]] = []
@@ -129,8 +128,9 @@ class Journal:
     def _is_as_left(self, store: Store) -> bool:
         """Whether this is the file that the last process wrote, and as new as what that one told."""
         left = self._left
-        same_file = store.meta("file") == self._file_id()
-        return same_file and left is not None and left.run == store.meta("run") and left.n <= store.last_n
+        if left is None or store.meta("file") != self._file_id() or store.meta("run") != left.run:
+            return False
+        return not left.is_later_than(store.last_n, store.owed_count)
 
     def _goes_on(self, store: Store) -> bool:
         """The same machine run with the same file goes on; so does a clean end. Anything else begins an epoch."""
@@ -152,7 +152,6 @@ class Journal:
         self.may_repeat = store.meta(REPEATS) == "1"
         self._sign(store)
         store.commit()
-        self._claimed = True
         self._mark_whole(store)
         store.db.execute("PRAGMA synchronous = NORMAL")
 
@@ -166,8 +165,10 @@ class Journal:
 
     def _mark_whole(self, store: Store, durable: bool = False) -> None:
         """Without the mark, numbers were told that the file does not know: the next process begins an epoch."""
-        self._marked_n = store.last_n
-        self._mark.write(Left(self._run, self._marked_n), durable)
+        left = Left(self._run, store.last_n, store.owed_count)
+        if durable or left != self._marked:
+            self._mark.write(left, durable)
+            self._marked = left
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
@@ -264,8 +265,7 @@ class Journal:
             self.store.commit()
         self._batch.clear()
         if self._memory is None:
-            if self.store.last_n != self._marked_n:
-                self._mark_whole(self.store)
+            self._mark_whole(self.store)
             try:
                 if self._sync:
                     self._sync_disk(now_ms)
@@ -291,6 +291,7 @@ class Journal:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
         self._mark.remove()
+        self._marked = None
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
         last = self._epoch
@@ -325,7 +326,7 @@ class Journal:
             disk.begin()
             self.was_unread = self._unread and disk.last_epoch() is not None
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
-            in_doubt = 0 if self._claimed or self._goes_on(disk) else disk.last_n
+            in_doubt = disk.last_n if self.was_unread and not self._goes_on(disk) else 0
             merge.give(self._memory, disk, self._acknowledged, told_alone=self.was_unread)
             if self._unread:
                 disk.recount()
@@ -346,12 +347,15 @@ class Journal:
             if self._disk is not None:
                 with contextlib.suppress(sqlite3.Error):
                     self._disk.rollback()
+            if self._disk is not None and self._unread:  # nothing of it is told before it is ours
+                self._disk.close()
+                self._disk = None
             return False
         self._epoch, self.journal, self.opened_ms = epoch
         self._mark_whole(disk)
         self._memory.close()
         self._memory = None
-        self._unread, self._claimed = False, True
+        self._unread = False
         self._acknowledged.clear()
         self._unmarked.clear()
         self.trouble = None

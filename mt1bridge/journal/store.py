@@ -28,7 +28,7 @@ class Store:
         except BaseException:
             self.db.close()
             raise
-        self._last_n = self._next_n = 0
+        self._last_n = self._next_n = self._owed = 0
         self._ahead_upto = (
             0  # messages up to this, with times that lie ahead of us, keep no later one from being pruned
         )
@@ -72,10 +72,11 @@ class Store:
         self._epochs[n] = journal
 
     def note_numbers(self) -> None:
-        """Read again which epochs there are, and which number was given last."""
+        """Read again which epochs there are, which number was given last, and how much is owed."""
         self._epochs = dict(self.db.execute("SELECT n, journal FROM epoch").fetchall())
         newest = int(self.db.execute("SELECT coalesce(max(n), 0) FROM fact").fetchone()[0])
         self._last_n = max(newest, int(self.meta(PRUNED) or 0))
+        self._owed = int(self.db.execute("SELECT count(*) FROM fact WHERE owed = 1").fetchone()[0])
 
     def raise_n(self, n: int) -> None:
         """Never give a number below n to a fact."""
@@ -89,6 +90,11 @@ class Store:
     def last_n(self) -> int:
         """The highest number that a fact has, or had before it was pruned."""
         return self._last_n
+
+    @property
+    def owed_count(self) -> int:
+        """How many facts the broker has not acknowledged."""
+        return self._owed
 
     # --- triggers -----------------------------------------------------------------------------------
 
@@ -120,7 +126,7 @@ class Store:
 
     def _append(self, fact: Fact, epoch: int) -> int:
         n, self._next_n = self._next_n, self._next_n + 1
-        self._last_n = n
+        self._last_n, self._owed = n, self._owed + 1
         key = (fact.at.device, fact.at.channel, fact.kind.value)
         row = self.db.execute(
             "INSERT INTO counter VALUES(?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
@@ -234,7 +240,7 @@ class Store:
 
     def acknowledged(self, entry: Entry) -> None:
         """The broker has it. Counts what `tally` tells."""
-        self.db.execute("UPDATE fact SET owed = 0 WHERE n = ?", (entry.n,))
+        self._owed -= self.db.execute("UPDATE fact SET owed = 0 WHERE n = ? AND owed = 1", (entry.n,)).rowcount
         published, in_effect = _counts(entry.fact)
         if published or in_effect:
             self.db.execute(

@@ -110,7 +110,7 @@ def _in_effect(world: "World", device: str, channel: int | None = None) -> dict[
     for id, told in world.witness.told.items():
         body = told.body
         fits = body["device"] == device and (channel is None or body["channel"] == f"C{channel}")
-        if not fits or not told.usable_told or not body["in_effect"]:
+        if not (fits and told.usable_told and body["in_effect"]):
             continue
         if told.at > world.witness.lost_at or not _forgotten(world, world.truth.identities[id], told):
             found[id] = told

@@ -258,8 +258,8 @@ def test_a_backup_of_an_earlier_run_that_was_copied_over_the_file_begins_a_journ
 
 def age(mark):
     """As if it had been written ten seconds ago."""
-    run, n, written_ns = mark.read_text().split()
-    mark.write_text(f"{run} {n} {int(written_ns) - 10_000_000_000}".rjust(SIZE))
+    *words, written_ns = mark.read_text().split()
+    mark.write_text(" ".join([*words, str(int(written_ns) - 10_000_000_000)]).rjust(SIZE))
 
 
 @pytest.mark.parametrize("clean", [True, False])
