@@ -230,6 +230,14 @@ class Scene:
             raise AssertionError(f"{error}; {self.tail()}") from None
         return str(self.witness.books.newest[name]["event_type"])
 
+    def all_told(self, count: int) -> None:
+        """Until so many ids were told as impulses. As long as it goes on, it may take what a busy machine takes."""
+        reached = -1
+        while reached < count:
+            self.until(lambda reached=reached: self.witness.told() > reached, f"more than {reached} of {count}")
+            reached = self.witness.told()
+        assert reached == count
+
     def whole(self, deadline_s: float = 60.0, repeats: int | None = None) -> int:
         """Everything stored was delivered, as it is, within deadline_s; no breach; `repeats` at most (None: none
         was counted). Returns how many repeats there were since the last look."""

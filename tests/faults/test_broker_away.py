@@ -45,7 +45,7 @@ def test_backlog_is_on_disk_and_drains_in_order(tmp_path, record_property):
         grown, begun = scene.rss_mb() - before, time.monotonic()
         scene.mqtt.accept()
         scene.until(lambda: "broker: draining" in status.newest(), "the broker's state")
-        scene.until(lambda: scene.witness.told() == BACKLOG, "the backlog at the witness")
+        scene.all_told(BACKLOG)
         took = time.monotonic() - begun
         scene.whole(repeats=0)
         scene.until(lambda: "broker: connected" in status.newest(), "the broker's state")
@@ -80,7 +80,7 @@ def test_live_triggers_of_other_channels_pass_a_backlog(tmp_path, record_propert
             waits.append(time.monotonic() - begun)
             assert scene.witness.told() < backlog, f"the backlog was gone after {number} live ones"
         scene.mqtt.throttle(None)
-        scene.until(lambda: scene.witness.told() == backlog + 2 * live, "the backlog at the witness", 300.0)
+        scene.all_told(backlog + 2 * live)
         scene.whole(repeats=0)
         drained = scene.rss_mb() - before
         assert max(grown, drained) < GROWTH_MB
