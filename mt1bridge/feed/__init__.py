@@ -8,5 +8,6 @@ channel.py      one channel: pages, comparison, conclusion
 scan.py         one walk through history, page by page
 proof.py        whether a count is explained by what history showed
 outcomes.py     what reconciling tells the others to do
+awaited.py      what history showed while it was fresh: push should bring it soon
 clocks.py       whether an impulse is too old to act on
 """
