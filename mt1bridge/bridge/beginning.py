@@ -9,6 +9,7 @@ from mt1bridge.config.settings import Settings
 from mt1bridge.model.clock import Now
 
 FIRST_MINUTE_S = 60.0
+UNSURE_MS = 2_000  # a Date header has whole seconds, and was on its way
 
 
 class Beginning:
@@ -22,12 +23,14 @@ class Beginning:
         self._first_ms = first_ms
         self._fresh = fresh
         self.utc_ms = began.utc_ms
+        self._unsure_ms = 0  # rather a trigger too many than one too few
         self.settled = False
 
     def settle(self, now: Now) -> None:
         """The clock is as right as it will be."""
-        if now.good:
+        if now.good and not self._began.good:
             self.utc_ms = now.utc_ms - round(self.age_s(now.monotonic) * 1000)
+            self._unsure_ms = UNSURE_MS
         self.settled = True
 
     def age_s(self, moment: float) -> float:
@@ -40,7 +43,7 @@ class Beginning:
 
     def cut_ms(self, moment: float, settings: Settings) -> int:
         """What is older and stands in history when a channel becomes ours, at this monotonic second, is not told."""
-        reach_ms = settings.reconcile.first_start_s * 1000
+        reach_ms = settings.reconcile.first_start_s * 1000 + self._unsure_ms
         age_s = self.age_s(moment)
         if age_s >= FIRST_MINUTE_S:  # a device that becomes ours later has a first start of its own
             return self.utc_ms + round(age_s * 1000) - reach_ms

@@ -78,6 +78,7 @@ class Corrections:
                 starts=_one_more(before.starts, number) if again else before.starts,
                 cleared=_without(_with(before.cleared, _number_of(before)) if renumbered else before.cleared, number),
                 clear_due=renumbered or (before.in_effect and before.clear_due),
+                unpushed=(),  # all that history has listed is older, and its push would have come before
             )
         return self._now_in_effect(before, after, reading, Source.PUSH, received_ms)
 

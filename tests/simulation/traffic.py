@@ -169,7 +169,13 @@ class Traffic:
         """Within the window: what is older is read once a day."""
         after = self._timeline.ticks - self._manners.window_s * 10_000_000 + 2 * MINUTE_TICKS
         one = self._truth.newest(self._device(entry), entry.args["pick"], after)
-        return one if one is not None and one.steps else None
+        if one is None or not one.steps:
+            return None
+        if self._manners.clears == "hidden" and any(
+            push.taken is None for step in one.steps[1:] for push in step.pushes
+        ):
+            return None  # what was lost of a story whose clears are pushed only, nobody can make up
+        return one
 
     def _later(self, one: Identity, do: Callable[[], Push], fate: str, random: Random, seconds: float) -> None:
         self._timeline.after(seconds, lambda: self._tell(one, do(), fate, random))

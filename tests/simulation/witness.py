@@ -73,6 +73,7 @@ class Witness:
         self.lost_at = 0.0  # true seconds: when the bridge last forgot something that it may have told
         self.lives: set[str] = set()
         self.notes: list[tuple[float, Note]] = []
+        self.agreed_s: Callable[[str], float] = lambda _device: 0.0  # how far pushes agree that a clock is behind
 
     def next_journal(self) -> int:
         self.journals += 1
@@ -98,7 +99,7 @@ class Witness:
         body = json.loads(order.message.payload)
         if body["event_type"] == "trigger" and body["timestamp"] is not None:
             happened_s = (int(body["timestamp"]) - BASE_MS * 10_000) / 1e7 - self._manners.device_ahead_s
-            age_s = self._timeline.now - happened_s
+            age_s = self._timeline.now - happened_s - self.agreed_s(body["device"])
             if age_s > LIVE_WITHIN_S + TOLERANCE_S + abs(self._manners.device_ahead_s):
                 raise Breach("live", f"{body['id']} handed over as live, {age_s:.1f} s old")
 

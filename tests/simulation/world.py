@@ -41,10 +41,16 @@ class World:
             self.machine, self.server, self.links, self.broker, self.witness, manners, Random(seeds.getrandbits(32))
         )
         self.life = Life(timeline, around, parts, self.say)
+        self.witness.agreed_s = self._agreed_s
         self._traffic = Traffic(timeline, manners, self.truth, self.server, self.links)
         self._faults = Faults(self)
         if trace is not None:
             self.witness.trace = self.say
+
+    def _agreed_s(self, device: str) -> float:
+        """Slow pushes may agree on an offset as those of a device whose clock is wrong do (CONTRACT, section 3)."""
+        process = self.life.process
+        return max(0.0, process.bridge.parts.clocks.offset_ms(device) / 1000) if process is not None else 0.0
 
     def say(self, text: str) -> None:
         if self._trace is not None:

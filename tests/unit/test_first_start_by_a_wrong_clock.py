@@ -4,6 +4,7 @@ import pytest
 from bridge_house import HUT, NOON, House, device, settings
 
 from mt1bridge.bridge import Start
+from mt1bridge.bridge.beginning import UNSURE_MS
 from mt1bridge.model.clock import Now
 from mt1bridge.model.orders import KeepFirstStart
 from mt1bridge.model.upstream import Call, NoAnswer, Trouble
@@ -55,7 +56,7 @@ def test_what_was_there_before_the_first_start_is_not_told_and_what_came_after_i
         running.run(170)
         assert running.says("mt1/bridge/upstream")["state"] == "live"
         assert [(body["start_number"], body["event_type"]) for body in running.told("/C1/trigger")] == [(2, "late")]
-        assert running.first_starts == [NOON]
+        assert running.first_starts == [NOON - UNSURE_MS]
         assert running.says("mt1/bridge/info")["started_at"] == "2026-02-14T09:30:00.000Z"
         assert running.says("mt1/bridge/health")["uptime_s"] == pytest.approx(180, abs=31)
     finally:
@@ -66,6 +67,6 @@ def test_a_clock_that_is_set_and_was_right_changes_nothing(tmp_path):
     running = Unset(tmp_path, settings(tmp_path, device(HUT)), 0)
     try:
         running.run(120)
-        assert running.first_starts == [NOON]
+        assert running.first_starts == [NOON - UNSURE_MS]
     finally:
         running.close()
