@@ -50,6 +50,8 @@ def _many(seeds: range, jobs: int, most: int, whole: bool) -> int:
         for found in map(_chunk, chunks) if jobs == 1 else pool.map(_chunk, chunks):
             done += CHUNK
             failures += found
+            for failure in found:
+                print(f"seed {failure.plan.seed}: {failure.text.splitlines()[-1][:200]}", flush=True)
             if len(failures) >= most:
                 break
     passed = time.monotonic() - began

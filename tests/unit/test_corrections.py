@@ -311,6 +311,12 @@ def test_a_start_that_comes_back_after_its_end_is_not_the_late_first_one():
     assert story.types == ["trigger", "deleted", "restored"]
 
 
+def test_after_a_push_that_is_newer_than_all_that_was_listed_none_of_that_comes_any_more():
+    """1 became 6 in place; its push was lost. Another 1 is no late one."""
+    story = Story().history(start(1)).push(start(6), start(1)).history(start(1), start(6))
+    assert story.told == [("trigger", 1, True), ("renumbered", 6, True), ("renumbered", 1, True)]
+
+
 def test_the_late_clear_of_what_history_replaced_ends_nothing():
     story = Story().history(start(None)).history(start(6)).push(clear(None), start(6)).history(start(6))
     assert story.told == [("trigger", None, True), ("renumbered", 6, True)]
