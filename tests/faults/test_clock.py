@@ -27,7 +27,7 @@ def live_again(scene: Scene) -> None:
 def test_first_start_with_a_wrong_clock(stage, off_s):
     """What is timed from then on is told, and nothing older, whatever the clock said at the start."""
     scene, lies = stage
-    older = [scene.impulse(channel) for channel in (0, 1)]
+    older = [scene.impulse(channel, at=scene.simulator.now() - 10 * 10_000_000) for channel in (0, 1)]
     lies.tell(clock_off_s=off_s)
     scene.simulator.connect_fault(kind="status", status=503, times=None)
     scene.simulator.rest_fault(kind="delay", where="count", delay_s=5.0)  # the first reading has to wait

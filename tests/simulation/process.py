@@ -87,6 +87,7 @@ class Process:
     def __init__(self, number: int, around: Surroundings, parts: Parts) -> None:
         self.number = number
         self.around = around
+        self._parts = parts
         self.alive = True
         self.finished = False
         self.stop_asked = False
@@ -100,6 +101,14 @@ class Process:
         opened = self.journal.open(now.utc_ms)
         machine.synced()
         self._staging = Staging()
+        try:
+            self._begin(now, opened)
+        except BaseException:
+            self.die()
+            raise
+
+    def _begin(self, now: Now, opened: Opened) -> None:
+        around, parts = self.around, self._parts
         self.bridge = parts.bridge(
             self.settings,
             self.journal,
@@ -172,6 +181,7 @@ class Process:
         for event, _ in self._inbox:
             self.bridge.step(event, self._clock.now())
         self.alive = False
+        self.journal.try_disk(self._clock.now().utc_ms, self.bridge.retold)
         self.journal.commit(0)
         self.journal.close()
         self.around.machine.synced()
