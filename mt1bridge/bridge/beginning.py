@@ -10,6 +10,7 @@ from mt1bridge.model.clock import Now
 
 FIRST_MINUTE_S = 60.0
 UNSURE_MS = 2_000  # a Date header has whole seconds, and was on its way
+VERY_UNSURE_MS = 20_000  # maybe for long
 
 
 class Beginning:
@@ -28,9 +29,9 @@ class Beginning:
 
     def settle(self, now: Now) -> None:
         """The clock is as right as it will be."""
-        if now.good and not self._began.good:
+        if not self._began.good:
             self.utc_ms = now.utc_ms - round(self.age_s(now.monotonic) * 1000)
-            self._unsure_ms = UNSURE_MS
+            self._unsure_ms = UNSURE_MS if now.good else VERY_UNSURE_MS
         self.settled = True
 
     def age_s(self, moment: float) -> float:

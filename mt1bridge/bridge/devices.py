@@ -8,6 +8,7 @@ from mt1bridge.feed.channel import new_memory
 from mt1bridge.model.orders import KeepFirstStart
 from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
 from mt1bridge.model.trigger import CHANNELS, ChannelId
+from mt1bridge.topics.names import device_alerts
 
 
 class Devices:
@@ -92,11 +93,8 @@ class Devices:
         parts = self._parts
         self._feed(parts.reconciliation.remove(device))
         parts.desk.remove(device)
-        for name in (f"device_refused_{device}", f"device_clock_{device}"):
+        for name in device_alerts(device):
             parts.tell(AlertOver(name))
-        for channel in CHANNELS:
-            parts.tell(AlertOver(f"missing_{device}_{channel}"))
-            parts.tell(AlertOver(f"only_rejected_{device}_{channel}"))
 
     def clock_alert(self, device: str) -> None:
         """Raise or lift the alert about a device's clock."""

@@ -13,6 +13,10 @@ class Books(Protocol):
     def journal(self) -> str:
         """The journal id of the present epoch."""
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether something may have been told, and retained, that the journal does not know of."""
+
     def newest(self, at: ChannelId) -> InEffect | None:
         """The newest trigger in effect of a channel."""
 

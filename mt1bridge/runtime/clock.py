@@ -7,6 +7,7 @@ from typing import Protocol
 from mt1bridge.model.clock import Now
 
 TOLERATED_MS = 2_000
+SLOW_MS = 5_000  # an answer that took longer does not tell the time well enough to say what is late
 SYNCHRONISED = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd(8) makes it once the clock is set
 
 
@@ -44,14 +45,16 @@ class CheckedClock:
     def compare(self, server_ms: int, asked: Now) -> int:
         """Take a server's Date (UTC ms, whole seconds) into account. Returns how far it is ahead of our own UTC, ms.
 
-        asked: our clock when the call went out; the Date is of somewhere between then and now.
+        asked: our clock when the call went out; the Date is of somewhere between then and now. A slow answer corrects a
+        clock of which nothing better is known, and does not make it good.
         """
         now = self._clock.now()
         passed_ms = int((now.monotonic - asked.monotonic) * 1000)
         offset_ms = server_ms + 500 - (now.utc_ms - passed_ms // 2)
-        if not self._is_synchronised():
+        well = passed_ms <= SLOW_MS
+        if not self._is_synchronised() and (well or not self._good):
             self._offset_ms = offset_ms if abs(offset_ms) > TOLERATED_MS + passed_ms // 2 else 0
-        self._good = True
+        self._good = self._good or well
         self._anchor = (now.monotonic, now.utc_ms)
         return offset_ms
 

@@ -96,6 +96,7 @@ class Desk:
         self.identity = identity
         self._names = names
         self._books = books
+        self._forgets = books.may_repeat  # alerts may stand that it does not know of
         self._memory_of = memory_of
         self._names_of = names_of
         self.health: Callable[[], Mapping[str, object]] = dict  # set by whoever can tell it
@@ -338,7 +339,10 @@ class Desk:
 
     def stale(self) -> list[str]:
         """Topics that this instance once retained and no longer does."""
-        return sorted((self._books.retained() | {self._names.alert(name) for name in FIXED_ALERTS}) - self.told)
+        ours = self._books.retained() | {self._names.alert(name) for name in FIXED_ALERTS}
+        if self._forgets:
+            ours.update(topic for device in self._devices for topic in self._names.device_alerts(device))
+        return sorted(ours - self.told)
 
 
 def _state(names: Names, word: bytes) -> Publication:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mt1bridge.model.fact import Kind
-from mt1bridge.model.trigger import ChannelId
+from mt1bridge.model.trigger import CHANNELS, ChannelId
 
 SCALARS = ("start_number", "time", "time_of_day", "id")
 
@@ -53,6 +53,10 @@ class Names:
     def alert(self, name: str) -> str:
         return f"{self.base}/bridge/alert/{name}"
 
+    def device_alerts(self, device: str) -> list[str]:
+        """Topics of all alerts that may stand about a device."""
+        return [self.alert(name) for name in device_alerts(device)]
+
     def device_info(self, device: str) -> str:
         return f"{self.base}/device/{device}/info"
 
@@ -73,3 +77,9 @@ class Names:
 
     def value(self, at: ChannelId, field: str) -> str:
         return f"{self.base}/device/{at.device}/{at.channel}/value/{field}"
+
+
+def device_alerts(device: str) -> list[str]:
+    """Names of all alerts that may stand about a device and its channels."""
+    of_channels = [f"{kind}_{device}_{channel}" for kind in ("missing", "only_rejected") for channel in CHANNELS]
+    return [f"device_refused_{device}", f"device_clock_{device}", *of_channels]

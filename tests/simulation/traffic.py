@@ -108,8 +108,9 @@ class Traffic:
         one = self._picked(entry)
         if one is None or not one.state.in_effect:
             return
-        numbers = {entry.args["number"], *(row.number for row in one.live)}
-        if None not in numbers and len(numbers) > len(one.live):
+        here = one.live if self._manners.clears == "listed" else [row for step in one.steps for row in step.rows]
+        numbers = {row.number for row in here}
+        if None not in {*numbers, entry.args["number"]} and entry.args["number"] not in numbers:
             row = replace(one.state.row, number=entry.args["number"])
             self._tell(one, self._truth.start(one, row), entry.args["fate"], entry.random())
 
@@ -144,7 +145,12 @@ class Traffic:
             return
         self._tell(one, self._truth.start(one, new), args["fate"], random)
         fate = self._clear_fate(args["fate2"], old.number)
-        self._later(one, lambda: self._truth.clear(one, old.number), fate, random, args["gap"])
+
+        def clear_old() -> None:
+            if any(row.number == old.number for row in one.live):  # and not deleted meanwhile
+                self._tell(one, self._truth.clear(one, old.number), fate, random)
+
+        self._timeline.after(args["gap"], clear_old)
 
     def _clearable(self, one: Identity) -> bool:
         """Not where nobody could tell what is meant: one of several, or without a number and never listed."""
@@ -171,10 +177,8 @@ class Traffic:
         one = self._truth.newest(self._device(entry), entry.args["pick"], after)
         if one is None or not one.steps:
             return None
-        if self._manners.clears == "hidden" and any(
-            push.taken is None for step in one.steps[1:] for push in step.pushes
-        ):
-            return None  # what was lost of a story whose clears are pushed only, nobody can make up
+        if any(mark.taken is None for mark in one.unlisted):
+            return None  # what history does not show and push did not bring, nobody knows
         return one
 
     def _later(self, one: Identity, do: Callable[[], Push], fate: str, random: Random, seconds: float) -> None:

@@ -58,6 +58,7 @@ class Identity:
     steps: list[Step] = field(default_factory=list)
     shown_at: float = 0.0  # true seconds
     live: list[Row] = field(default_factory=list)  # starts that nothing has cancelled
+    unlisted: list[PushMark] = field(default_factory=list)  # of what history does not show
 
     @property
     def id(self) -> str:
@@ -135,12 +136,13 @@ class Truth:
             rows = (*rows, row)
         elif self._clears == "remove":
             rows = _without_oldest(rows, number)
-        return self._step(one, state, rows, "ENTITY_ADD", row)
+        return self._step(one, state, rows, "ENTITY_ADD", row, listed=self._clears != "hidden")
 
     def delete(self, one: Identity) -> tuple[dict[str, Any], PushMark]:
         rows = () if self._deletes == "remove" else one.rows
         one.live = []
-        return self._step(one, replace(one.state, in_effect=False), rows, "ENTITY_DELETE", one.state.row)
+        listed, state = self._deletes == "remove", replace(one.state, in_effect=False)
+        return self._step(one, state, rows, "ENTITY_DELETE", one.state.row, listed)
 
     def edit(self, one: Identity, change: Callable[[Row], Row]) -> tuple[dict[str, Any], PushMark]:
         before = one.state.row
@@ -150,9 +152,11 @@ class Truth:
         return self._step(one, State(True, after), rows, "ENTITY_UPDATE", after)
 
     def _step(
-        self, one: Identity, state: State, rows: tuple[Row, ...], change: str, row: Row
+        self, one: Identity, state: State, rows: tuple[Row, ...], change: str, row: Row, listed: bool = True
     ) -> tuple[dict[str, Any], PushMark]:
         mark = PushMark()
+        if not listed:
+            one.unlisted.append(mark)
         one.steps.append(Step(state, rows, [mark]))
         return {"type": change, "entityType": "TriggerDto", "dto": dto(one.device, one.channel, row)}, mark
 

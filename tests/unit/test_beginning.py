@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bridge_house import NOON, device, settings
 
-from mt1bridge.bridge.beginning import UNSURE_MS, Beginning
+from mt1bridge.bridge.beginning import UNSURE_MS, VERY_UNSURE_MS, Beginning
 from mt1bridge.model.clock import Now
 
 DAY_MS = 86_400_000
@@ -34,6 +34,12 @@ def test_a_clock_that_was_wrong_at_the_start_is_made_up_for():
     assert beginning.settled
     assert beginning.utc_ms == NOON
     assert beginning.cut_ms(1000.0, SETTINGS) == NOON - UNSURE_MS
+
+
+def test_a_clock_that_was_corrected_badly_reaches_further_back():
+    beginning = begun(NOON - YEARS_MS, good=False)
+    beginning.settle(Now(1090.0, NOON + 90_000, good=False))
+    assert beginning.cut_ms(1000.0, SETTINGS) == NOON - VERY_UNSURE_MS
 
 
 def test_a_clock_that_nobody_corrects_is_taken_as_it_is():

@@ -95,6 +95,23 @@ def test_a_slow_call_is_no_reason_to_correct_a_clock_that_may_be_right(clock, ha
     assert clock.now().utc_ms == NOON + 10_000
 
 
+def test_a_slow_answer_corrects_a_clock_by_years_and_does_not_make_it_good(clock, hands):
+    hands.utc_ms = 12_000
+    compare(clock, hands, NOON, took_s=25.0)
+    now = clock.now()
+    assert abs(now.utc_ms - NOON) <= 26_000
+    assert not now.good
+
+
+def test_a_slow_answer_changes_nothing_that_a_quick_one_has_told(clock, hands):
+    hands.utc_ms = NOON - 3_600_000
+    compare(clock, hands, NOON, took_s=0.2)
+    before = clock.now().utc_ms - hands.utc_ms
+    compare(clock, hands, NOON + 9_000, took_s=20.0)
+    assert clock.now().utc_ms - hands.utc_ms == before
+    assert clock.now().good
+
+
 def test_a_synchronised_clock_is_believed_more_than_a_server(clock, hands, marker):
     marker.touch()
     assert clock.now().good

@@ -368,6 +368,16 @@ def test_what_an_earlier_process_retained_and_we_do_not_is_known(desk, broker, j
     assert f"mt1/device/{SPLIT}/info" not in desk.stale()
 
 
+@pytest.mark.parametrize("in_doubt", [False, True])
+def test_alerts_about_a_device_that_a_journal_with_a_gap_does_not_know_of_are_stale(journal, called, in_doubt):
+    journal.may_repeat = in_doubt
+    desk = make(journal, called)
+    desk.device(Device(HUT), ["C0"])
+    about = {f"mt1/bridge/alert/device_refused_{HUT}", f"mt1/bridge/alert/missing_{HUT}_C5"}
+    assert (about & set(desk.stale())) == (about if in_doubt else set())
+    assert not any(SPLIT in topic for topic in desk.stale())
+
+
 # --- Home Assistant ---------------------------------------------------------------------------------
 
 CONFIG = f"homeassistant/device/hut_{HUT}/config"
