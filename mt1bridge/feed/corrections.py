@@ -149,12 +149,12 @@ class Corrections:
 
         The numbers of both stories meet in one journal, so what comes next is above both.
         """
-        newest = max(before.revision, now.revision)
+        both = replace(now, revision=max(before.revision, now.revision), usable=before.usable or now.usable)
         if before.reading == now.reading and before.in_effect == now.in_effect:
-            return Verdict(known=replace(now, revision=newest) if newest > now.revision else None)
+            return Verdict(known=both if both != now else None)
         reading = now.reading
         assert reading is not None  # it was told
-        after = replace(now, revision=newest + 1, usable=now.usable or before.usable)
+        after = replace(both, revision=both.revision + 1)
         if not after.usable:
             reasons = why_unusable(reading, self._edges)
             return _told(before, after, Kind.REJECTED, "rejected", Source.HISTORY, received_ms, reasons)

@@ -423,6 +423,11 @@ def test_what_an_older_journal_says_rightly_is_not_told_again():
     assert retold([start(6)], [start(6)]).fact is None
 
 
+def test_what_an_older_journal_tells_as_a_trigger_is_one():
+    known = retold([start(6), start(6, blocked=True)], [start(6, blocked=True)]).known
+    assert known.usable
+
+
 def test_what_comes_next_is_numbered_above_both_journals():
     longer = [start(5), start(6), start(7)]
     assert retold(longer, [start(1)]).fact.revision == 4
