@@ -55,7 +55,7 @@ def _forgotten(world: "World", identity: Identity, told: Told) -> bool:
     known = process.journal.known([id]).get(id)
     if known is None or known.reading is None:
         return not identity.rows
-    return known.revision < told.revision and any(
+    return known.revision <= told.revision and any(  # each journal counts by itself
         known.in_effect == end.in_effect and (not end.in_effect or known.reading.start_number == end.row.number)
         for end in identity.right_ends()
     )
