@@ -169,6 +169,7 @@ class Delivery:
     def _delivered(self, entry: Entry) -> None:
         parts = self._parts
         parts.journal.acknowledged(entry, parts.now.utc_ms)
+        parts.handover.taken(entry.fact.at)
         parts.desk.changed(entry.fact.at, last=False)
         parts.counters.bridge.add(parts.now.monotonic, max(0, parts.now.utc_ms - entry.fact.received_ms))
 

@@ -11,7 +11,7 @@ from mt1bridge.model.trigger import ChannelId, Malformed, Reading, Seen, Sightin
 
 NOTHING_READ = Reading(None, None, None, None, None)
 RECENT_MS = 10_000  # history may lag this much behind push
-FORGET_MS = 3_600_000  # beyond this, "recent" means that a clock was stepped
+FORGET_MS = 60_000  # a change that lies further ahead than this was noted by a clock that was set back since
 
 Names = Callable[[ChannelId], tuple[str | None, str | None]]
 IsLive = Callable[[TriggerId], bool]

@@ -43,7 +43,8 @@ class _Lane:
 
     owed is for people: what goes when depends on the journal alone, so a wrong count never stalls or repeats anything.
     held_until: the broker refused one of them; from then on, and once nothing of the channel is in flight, all that
-    is owed is read and handed over again, so that the order holds.
+    is owed is read and handed over again, so that the order holds. probing: since then none was taken: one at a time,
+    or the first could be refused and the second be taken.
     """
 
     owed: int
@@ -51,6 +52,7 @@ class _Lane:
     more: bool = True
     ready: deque[Entry] = field(default_factory=deque)
     held_until: float | None = None
+    probing: bool = False
     in_flight: int = 0
 
 
@@ -78,7 +80,9 @@ class Handover:
         self._connection = connection
         self._window = min(WINDOW, receive_maximum or WINDOW)
         self._in_flight.clear()
-        self._lanes = OrderedDict((at, _Lane(count, held_until=self._holds.get(at))) for at, count in owed.items())
+        self._lanes = OrderedDict(
+            (at, _Lane(count, held_until=self._holds.get(at), probing=at in self._holds)) for at, count in owed.items()
+        )
 
     def closed(self) -> None:
         """What was in flight counts as not delivered; events, being news of the moment, are not kept."""
@@ -135,7 +139,7 @@ class Handover:
                 lane.held_until, lane.after, lane.more = None, 0, True
                 lane.ready.clear()
                 self._holds.pop(at, None)
-            if lane.ready or lane.more:
+            if (lane.ready or lane.more) and not (lane.probing and lane.in_flight):
                 return at, lane.after
         return None
 
@@ -152,7 +156,13 @@ class Handover:
         lane = self._lanes.setdefault(entry.fact.at, _Lane(0))
         lane.owed += 1  # its acknowledgement was counted, and was none
         lane.held_until = self._holds[entry.fact.at] = max(until, lane.held_until or until)
+        lane.probing = True
         lane.ready.clear()
+
+    def taken(self, at: ChannelId) -> None:
+        """The broker took a fact of this channel."""
+        if at in self._lanes:
+            self._lanes[at].probing = False
 
     def begin_again(self, owed: dict[ChannelId, int], now: float) -> None:
         """The journal owes what nobody knew of: these channels begin anew once nothing of them is in flight."""

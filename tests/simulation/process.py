@@ -185,6 +185,8 @@ class Process:
         self.journal.commit(0)
         self.journal.close()
         self.around.machine.synced()
+        if self.journal.trouble is not None:  # what memory held is gone
+            self.around.witness.died(self.around.machine.commits)
         self._staging.close()
         self.around.links.abandon()
         self.around.broker.abandon(self.number)

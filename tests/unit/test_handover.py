@@ -286,6 +286,25 @@ def test_a_channel_held_back_begins_again_with_the_refused_fact_once_nothing_of_
     assert house.numbers_of(HUT) == [1, 2, 3, 4, 2, 5]
 
 
+def test_after_a_refusal_one_goes_at_a_time_until_one_is_taken():
+    house = House()
+    house.learns(HUT, 5)
+    house.learns(SPLIT, 2)
+    house.connects()
+    house.go_on()
+    for token in [token for token, one in house.tokens.items() if one.fact.at == HUT]:
+        house.refuse(token, until=10.0)
+    house.go_on(now=20.0)
+    assert house.numbers_of(HUT) == [1, 2, 3, 4, 5, 1]
+    house.refuse(next(token for token, one in house.tokens.items() if one.fact.at == HUT), until=30.0)
+    house.go_on(now=40.0)
+    assert house.numbers_of(HUT) == [1, 2, 3, 4, 5, 1, 1]
+    house.acknowledge(next(token for token, one in house.tokens.items() if one.fact.at == HUT))
+    house.handover.taken(HUT)
+    house.go_on(now=40.0)
+    assert house.numbers_of(HUT) == [1, 2, 3, 4, 5, 1, 1, 2, 3, 4, 5]
+
+
 def test_several_refusals_in_one_window_wait_for_the_latest_and_keep_the_order():
     house = House()
     house.learns(HUT, 3)
