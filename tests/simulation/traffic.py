@@ -26,6 +26,7 @@ class Traffic:
         self._truth = truth
         self._server = server
         self._links = links
+        self.was_read: Callable[[str, int], bool] = lambda _device, _channel: True
 
     def before(self) -> None:
         """What the server has before the first start."""
@@ -188,7 +189,8 @@ class Traffic:
         """The server shows it in history soon, and pushes it."""
         body, mark = push
         rows, lag_s, count_lag_s = one.rows, self._manners.lag_s, self._manners.count_lag_s
-        one.shown_at = one.shown_at or self._timeline.now + lag_s
+        if not one.shown_at:
+            one.shown_at, one.shown_first = self._timeline.now + lag_s, not self.was_read(one.device, one.channel)
         self._timeline.after(lag_s, lambda: self._server.show(one.device, one.channel, one.id, rows, count_lag_s))
         if fate == "lost":
             return

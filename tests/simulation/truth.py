@@ -57,6 +57,7 @@ class Identity:
     old: bool = False
     steps: list[Step] = field(default_factory=list)
     shown_at: float = 0.0  # true seconds
+    shown_first: bool = False  # before the bridge had read all that was there when the channel became its own
     live: list[Row] = field(default_factory=list)  # starts that nothing has cancelled
     unlisted: list[PushMark] = field(default_factory=list)  # of what history does not show
 

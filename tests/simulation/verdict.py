@@ -64,7 +64,8 @@ def _forgotten(world: "World", identity: Identity, told: Told) -> bool:
 def _may_have_been_there(world: "World", identity: Identity) -> bool:
     """It is older than the first start, and was shown before the channel was first read."""
     first_read = world.server.first_read.get((identity.device, identity.channel), float("inf"))
-    return identity.timestamp < BASE_MS * 10_000 and identity.shown_at < first_read + FIRST_READ_S
+    soon = identity.shown_at < first_read + FIRST_READ_S
+    return identity.timestamp < BASE_MS * 10_000 and (soon or identity.shown_first)
 
 
 def _same(told: Told, state: State) -> bool:

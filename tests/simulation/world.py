@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
+from mt1bridge.model.trigger import ChannelId
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults
 from tests.simulation.life import Life
@@ -42,7 +43,9 @@ class World:
         )
         self.life = Life(timeline, around, parts, self.say)
         self.witness.agreed_s = self._agreed_s
+        self._read: set[ChannelId] = set()
         self._traffic = Traffic(timeline, manners, self.truth, self.server, self.links)
+        self._traffic.was_read = self._was_read
         self._faults = Faults(self)
         if trace is not None:
             self.witness.trace = self.say
@@ -51,6 +54,13 @@ class World:
         """Slow pushes may agree on an offset as those of a device whose clock is wrong do (CONTRACT, section 3)."""
         process = self.life.process
         return max(0.0, process.bridge.parts.clocks.offset_ms(device) / 1000) if process is not None else 0.0
+
+    def _was_read(self, device: str, channel: int) -> bool:
+        """Whether the bridge has read what was there when the channel became its own: it may be held off for long."""
+        process = self.life.process
+        if process is not None:
+            self._read |= {one.at for one in process.bridge.parts.reconciliation.memories if one.baselined}
+        return ChannelId(device, f"C{channel}") in self._read
 
     def say(self, text: str) -> None:
         if self._trace is not None:
