@@ -86,7 +86,8 @@ class Corrections:
         number = seen.reading.start_number
         deletes = seen.change is Change.DELETE
         event_type = "deleted" if deletes else "cleared"
-        before = replace(before, unpushed=_overtaken(before, number))
+        ended = _number_of(before) if number is None and before.in_effect else number
+        before = replace(before, unpushed=_overtaken(before, ended))
         after = replace(before, clear_due=False, changed_ms=received_ms, rows=_contradicted(before), doubtful=False)
         if before.reading is None:
             after = replace(after, **_ended(before, number, deletes))

@@ -9,7 +9,7 @@ from typing import Any
 
 from mt1bridge.bridge import Bridge, Event, Order, Start
 from mt1bridge.cloud import kept, replies
-from mt1bridge.cloud.session import KeepBudget, KeepToken
+from mt1bridge.cloud.session import UNSENT, KeepBudget, KeepToken
 from mt1bridge.config.settings import (
     DeviceSettings,
     HomeAssistantSettings,
@@ -93,6 +93,7 @@ class Process:
         self.stop_asked = False
         self._inbox: deque[tuple[Event, PushMark | Delivery | None]] = deque()
         self._asked: dict[int, Now] = {}
+        self._login_call = 0
         machine = around.machine
         self._clock = CheckedClock(machine, machine)  # type: ignore[arg-type]
         now = self._clock.now()
@@ -149,6 +150,8 @@ class Process:
         batch = [self._inbox.popleft() for _ in range(min(at_once, len(self._inbox)))]
         events = [event for event, _ in batch] or [Tick()]
         for event in events:
+            if isinstance(event, NoAnswer) and event.trouble in UNSENT and event.call == self._login_call:
+                self.around.witness.login_unsent()
             if isinstance(event, Answer | NoAnswer):
                 self._compare_clocks(event)
             elif isinstance(event, LinkMessage):
@@ -210,6 +213,7 @@ class Process:
                 around.broker.publish(order, self.number)
             case Call():
                 self._asked[order.call] = self._clock.now()
+                self._login_call = order.call if order.login is not None else self._login_call
                 around.witness.called(order, self.number)
                 around.server.call(order, self.put)
             case OpenLink():

@@ -317,6 +317,12 @@ def test_after_a_push_that_is_newer_than_all_that_was_listed_none_of_that_comes_
     assert story.told == [("trigger", 1, True), ("renumbered", 6, True), ("renumbered", 1, True)]
 
 
+def test_a_clear_without_a_number_is_no_late_one_of_what_it_ends_either():
+    story = Story().push(start(2), clear(2)).history(start(5)).push(clear(None), start(5)).history(start(5))
+    assert story.told[-1] == ("restored", 5, True)
+    assert story.known.in_effect
+
+
 def test_the_late_clear_of_what_history_replaced_ends_nothing():
     story = Story().history(start(None)).history(start(6)).push(clear(None), start(6)).history(start(6))
     assert story.told == [("trigger", None, True), ("renumbered", 6, True)]
