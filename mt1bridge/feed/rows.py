@@ -97,5 +97,10 @@ def _remaining(rows: Sequence[Sighting], deleted: Iterable[int | None]) -> list[
 
 
 def _shows_clears(rows: Sequence[Sighting], starts: Counter[int | None], before: Known) -> bool:
-    """Whether this history shows what is cleared: it lists the clears, or not any more what was cleared (U14)."""
-    return any(row.change is Change.CLEAR for row in rows) or not starts[before.cleared[-1]]
+    """Whether this history shows what is cleared: it lists the clears, or not any more what was there (U14)."""
+    known = _known_to_stand(before)
+    return (
+        any(row.change is Change.CLEAR for row in rows)
+        or not starts[before.cleared[-1]]
+        or (known is not None and not starts[known.start_number])
+    )

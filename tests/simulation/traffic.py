@@ -178,7 +178,10 @@ class Traffic:
         one = self._truth.newest(self._device(entry), entry.args["pick"], after)
         if one is None or not one.steps:
             return None
-        if any(mark.taken is None for mark in one.unlisted):
+        unseen = one.unlisted
+        if self._manners.clears == "hidden":
+            unseen = [push for step in one.steps[1:] for push in step.pushes]
+        if any(mark.taken is None for mark in unseen):
             return None  # what history does not show and push did not bring, nobody knows
         return one
 

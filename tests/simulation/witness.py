@@ -241,7 +241,8 @@ class Witness:
         if told is not None and same_journal and all(body[key] == told.body[key] for key in STATE):
             raise Breach("repeat", f"{id} revision {body['revision']} tells what was told: {body}")
         if told is None or told.journal != journal or body["revision"] > told.revision:
-            usable = kind == "trigger" or (told is not None and told.usable_told)
+            corrects = kind == "correction" and body.get("previous") is not None  # of what stood on `trigger`
+            usable = kind == "trigger" or corrects or (told is not None and told.usable_told)
             if told is not None and told.journal != journal and kind == "rejected":
                 usable = False  # begun anew: under this journal it never was usable
             self.told[id] = Told(journal, body["revision"], body, kind, usable, self._timeline.now, self.blind)

@@ -328,9 +328,10 @@ def test_the_late_clear_of_what_history_replaced_ends_nothing():
     assert story.told == [("trigger", None, True), ("renumbered", 6, True)]
 
 
-def test_the_clear_of_a_number_that_came_by_a_lost_edit_counts():
-    story = Story().push(start(4), clear(3)).history(start(3))
-    assert story.told[-1] == ("cleared", 4, False)
+def test_where_what_was_in_effect_is_listed_no_more_what_is_listed_counts():
+    """5 became 6, and 5 again: of that nothing was pushed. Its row is the only one."""
+    story = Story().push(start(5), start(6), clear(5)).history(start(5))
+    assert story.told[-1] == ("renumbered", 5, True)
 
 
 def test_a_late_repeat_of_what_history_told_changes_nothing():
