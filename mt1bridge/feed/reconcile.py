@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from mt1bridge.feed.channel import DAY_MS, Channel
 from mt1bridge.feed.outcomes import DeviceAccepted, DeviceRefused, Forget, Outcome
-from mt1bridge.feed.scan import PAGE, Reach, Scan
+from mt1bridge.feed.scan import MARGIN_MS, PAGE, Reach, Scan
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
 from mt1bridge.model.known import ChannelMemory, Known
-from mt1bridge.model.trigger import ChannelId
+from mt1bridge.model.trigger import TICKS_PER_MS, ChannelId
 
 NARROW_BACK_MS = 600_000
 YIELD_S = 60.0  # so long after a call that brought nothing a channel lets the others go first
@@ -217,6 +217,8 @@ class Reconciliation:
             from_ms = min(now.utc_ms, memory.proven_ms) - max(window_ms, NARROW_BACK_MS)
         else:
             from_ms = min(now.utc_ms - window_ms, memory.cut_ms)
+        if channel.absent:  # what was missed once is looked for again
+            from_ms = min(from_ms, min(channel.absent) // TICKS_PER_MS - 2 * MARGIN_MS)
         if channel.reach is Reach.NARROW:
             from_ms = (memory.checked_ms or now.utc_ms) - NARROW_BACK_MS
         elif channel.reach is Reach.ALL:
