@@ -49,6 +49,7 @@ class CheckedClock:
         clock of which nothing better is known, and does not make it good.
         """
         now = self._clock.now()
+        self._look(now)  # a step of the clock since the last look must not pass unseen
         passed_ms = int((now.monotonic - asked.monotonic) * 1000)
         offset_ms = server_ms + 500 - (now.utc_ms - passed_ms // 2)
         well = passed_ms <= SLOW_MS

@@ -143,6 +143,9 @@ class Broker:
     def _write(self, connection: _Connection, order: Publish, handed_at: float) -> None:
         if not connection.open:
             return
+        if self.refuses is not None and connection.stuck:  # what is refused without a word must not be followed by more
+            self._end(connection, BrokerTrouble.LOST)
+            return
         if self.refuses is not None:
             self._acknowledge(connection, order, None, self.refuses)
             return

@@ -112,6 +112,15 @@ def test_a_slow_answer_changes_nothing_that_a_quick_one_has_told(clock, hands):
     assert clock.now().good
 
 
+def test_a_step_before_a_slow_answer_is_seen(clock, hands):
+    compare(clock, hands, NOON)
+    asked = hands.now()
+    hands.passes(100)
+    hands.steps(-3600)
+    clock.compare(NOON + 50_000, asked)
+    assert not clock.now().good
+
+
 def test_a_synchronised_clock_is_believed_more_than_a_server(clock, hands, marker):
     marker.touch()
     assert clock.now().good
