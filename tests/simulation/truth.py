@@ -60,6 +60,7 @@ class Identity:
     shown_first: bool = False  # before the bridge had read all that was there when the channel became its own
     live: list[Row] = field(default_factory=list)  # starts that nothing has cancelled
     unlisted: list[PushMark] = field(default_factory=list)  # of what history does not show
+    deleted: bool = False  # once at least
 
     @property
     def id(self) -> str:
@@ -141,7 +142,7 @@ class Truth:
 
     def delete(self, one: Identity) -> tuple[dict[str, Any], PushMark]:
         rows = () if self._deletes == "remove" else one.rows
-        one.live = []
+        one.live, one.deleted = [], True
         listed, state = self._deletes == "remove", replace(one.state, in_effect=False)
         return self._step(one, state, rows, "ENTITY_DELETE", one.state.row, listed)
 
