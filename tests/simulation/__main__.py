@@ -11,6 +11,7 @@ from tests.simulation.process import Parts
 from tests.simulation.search import Failure, run_plan, run_seed, shrink
 
 CHUNK = 50
+TOLD_EVERY = 1_000
 
 
 def main() -> int:
@@ -52,6 +53,8 @@ def _many(seeds: range, jobs: int, most: int, whole: bool) -> int:
             failures += found
             for failure in found:
                 print(f"seed {failure.plan.seed}: {failure.text.splitlines()[-1][:200]}", flush=True)
+            if done % TOLD_EVERY == 0 and done < len(seeds):
+                print(f"{done} schedules, {done / (time.monotonic() - began) * 60:.0f} a minute", flush=True)
             if len(failures) >= most:
                 break
     passed = time.monotonic() - began
