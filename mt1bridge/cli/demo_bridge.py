@@ -13,7 +13,15 @@ from mt1bridge.model.errors import BridgeError
 
 END_S = 6.0
 # What would make the child another bridge than the one described: our settings, systemd, and a proxy to a loopback.
-_LEFT_OUT = ("MT1BRIDGE_", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "JOURNAL_STREAM")
+_LEFT_OUT = (
+    "MT1BRIDGE_",
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_",
+    "JOURNAL_STREAM",
+)
 
 
 @dataclass(frozen=True, slots=True)
