@@ -135,7 +135,7 @@ class Traffic:
         one, args, random = self._picked(entry), entry.args, entry.random()
         if one is None or not one.state.in_effect or not self._clearable(one):
             return
-        if args["number"] in [row.number for row in one.live]:
+        if args["number"] in [row.number for row in one.live] or self._edited_away(one, args["number"]):
             return
         old = one.state.row
         new = replace(old, number=args["number"])
@@ -152,6 +152,11 @@ class Traffic:
                 self._tell(one, self._truth.clear(one, old.number), fate, random)
 
         self._timeline.after(args["gap"], clear_old)
+
+    def _edited_away(self, one: Identity, number: int | None) -> bool:
+        """Where clears are not listed, a number that an edit took out of the rows cannot come back and be told apart."""
+        earlier = {row.number for step in one.steps for row in step.rows} - {row.number for row in one.rows}
+        return self._manners.clears == "hidden" and number in earlier
 
     def _clearable(self, one: Identity) -> bool:
         """Not where nobody could tell what is meant: one of several, or without a number and never listed."""
