@@ -154,7 +154,7 @@ class Traffic:
         self._timeline.after(args["gap"], clear_old)
 
     def _edited_away(self, one: Identity, number: int | None) -> bool:
-        """Where clears are not listed, a number that an edit took out of the rows cannot come back and be told apart."""
+        """A number that an edit took out of the rows, and that nobody could tell apart where clears are not listed."""
         earlier = {row.number for step in one.steps for row in step.rows} - {row.number for row in one.rows}
         return self._manners.clears == "hidden" and number in earlier
 
