@@ -29,9 +29,8 @@ class Store:
             self.db.close()
             raise
         self._last_n = self._next_n = self._owed = 0
-        self._ahead_upto = (
-            0  # messages up to this, with times that lie ahead of us, keep no later one from being pruned
-        )
+        # Messages up to this, with times that lie ahead of us, keep no later one from being pruned.
+        self._ahead_upto = 0
         self._epochs: dict[int, str] = {}
         self.note_numbers()
         self._next_n = self._last_n + 1

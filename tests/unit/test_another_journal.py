@@ -5,6 +5,7 @@ import sqlite3
 from bridge_house import HUT, device, house, settings
 
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble
+from mt1bridge.model.orders import JournalTrouble
 
 
 def loses_the_broker(running):
@@ -27,3 +28,16 @@ def test_what_was_learned_before_the_disk_failed_is_told_again_as_late(tmp_path)
         loses_the_broker(running)
         running.run(5)
         assert running.told("/C1/trigger")[-1]["event_type"] == "trigger"
+
+
+def test_what_an_unread_journal_says_was_retained_is_emptied_once_it_can_be_read(tmp_path):
+    gone = "mt1/device/190801013/info"
+    with house(tmp_path, settings(tmp_path, device(HUT))) as running:
+        running.journal.retain(gone, True, running.now().utc_ms)
+        running.retained[gone] = b"{}"
+        running.run(10)
+        assert gone in running.retained
+        running.journal.was_unread = True
+        running.turn.tell(running.bridge.step(JournalTrouble(None), running.now()))
+        running.run(10)
+        assert gone not in running.retained

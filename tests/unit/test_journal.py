@@ -616,6 +616,24 @@ def retold(_before, _now):
     """Nothing has to be told again."""
 
 
+def test_until_history_was_read_a_new_journal_may_repeat_over_restarts_too(machine):
+    journal = machine.start()
+    assert not journal.may_repeat  # the very first: nothing was told before
+    learns(journal, trigger(10))
+    machine.kill(journal)
+    machine.reboot()
+    for _ in range(2):
+        journal = machine.start()
+        assert journal.may_repeat
+        machine.kill(journal)
+    journal = machine.start()
+    journal.history_read(NOW)
+    journal.commit(NOW)
+    machine.kill(journal)
+    with closing(machine.start()) as journal:
+        assert not journal.may_repeat
+
+
 # --- the disk takes nothing -------------------------------------------------------------------------
 
 

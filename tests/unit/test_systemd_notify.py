@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt1bridge.runtime.systemd import Notifier, boot_id
+from mt1bridge.runtime.systemd import Notifier, boot_id, runtime_directory
 
 
 @pytest.fixture
@@ -150,3 +150,9 @@ def test_the_boot_id_is_the_same_from_the_unit_and_from_the_kernel(tmp_path: Pat
 @pytest.mark.parametrize("environ", [{}, {"BOOT_ID": "%b"}, {"BOOT_ID": BOOT + "0"}])
 def test_no_boot_id_is_better_than_a_wrong_one(environ: dict[str, str]) -> None:
     assert boot_id(environ, "/nonexistent") == ""
+
+
+def test_the_directory_in_memory_is_the_first_that_systemd_names():
+    assert runtime_directory({"RUNTIME_DIRECTORY": "/run/mt1bridge:/run/other"}) == Path("/run/mt1bridge")
+    assert runtime_directory({"RUNTIME_DIRECTORY": "relative"}) is None
+    assert runtime_directory({}) is None
