@@ -63,7 +63,8 @@ CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 PURE = (
     *("model", "feed", "topics"),
     *("cloud.budget", "cloud.decode", "cloud.json_text", "cloud.kept", "cloud.limits", "cloud.replies"),
-    *("cloud.session", "cloud.sockjs", "cloud.stomp_frames", "cloud.subscribing", "cloud.subscription"),
+    *("cloud.overlap", "cloud.session", "cloud.sockjs", "cloud.stomp_frames", "cloud.subscribing"),
+    "cloud.subscription",
     *("mqtt.handover", "mqtt.reasons", "mqtt.session"),
     *("runtime.backoff", "config.settings"),
 )

@@ -12,6 +12,7 @@ from mt1bridge.cloud import replies, subscription
 from mt1bridge.cloud.budget import Budget, BudgetMemo
 from mt1bridge.cloud.decode import decode_history_row, decode_push
 from mt1bridge.cloud.json_text import compact
+from mt1bridge.cloud.overlap import Overlap
 from mt1bridge.cloud.subscription import Subscription, SubscriptionLost, SubscriptionStands, TokenDoubted
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
@@ -125,6 +126,7 @@ class CloudSession:
         self._configured = devices
         self._budget = budget
         self.subscription = Subscription(rand)
+        self._overlap = Overlap()
         self._rest_backoff = Backoff(Pace(2.0, 60.0), rand, forget_after_s=0.0)
         self._rest_try_at = 0.0
         self._kept: KeptToken | None = None
@@ -367,7 +369,10 @@ class CloudSession:
         if isinstance(event, LinkMessage):
             if not self.subscription.owns(event.link):
                 return []
-            return [Pushed(tuple(decode_push(event.body, _device_of(event.destination))))]
+            beside = self.subscription.overlaps
+            brought = decode_push(event.body, _device_of(event.destination))
+            new = tuple(seen for seen in brought if self._overlap.is_new(event.link, seen, beside))
+            return [Pushed(new)] if new else []
         if isinstance(event, LinkOddity):
             return [Pushed((Malformed(None, event.raw, event.reason),))]
         if isinstance(event, LinkConnected):

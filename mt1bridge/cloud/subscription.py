@@ -109,7 +109,15 @@ class Subscription:
         return self._present.devices if self._present and self._present.subscribed else ()
 
     def owns(self, link: int) -> bool:
-        return any(one is not None and one.number == link for one in (self._present, self._next, self._old))
+        return any(one.number == link for one in self._open_links())
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether two connections are subscribed, or about to be, so that both may bring the same push."""
+        return sum(link.connected for link in self._open_links()) > 1
+
+    def _open_links(self) -> list[_Link]:
+        return [one for one in (self._present, self._next, self._old) if one is not None]
 
     def retry_now(self, now: Now) -> None:
         self._try_at = now.monotonic
@@ -244,8 +252,7 @@ class Subscription:
         return [note, *over]
 
     def stop(self) -> list[Outcome]:
-        links = (self._present, self._next, self._old)
-        return [CloseLink(link.number) for link in links if link is not None]
+        return [CloseLink(link.number) for link in self._open_links()]
 
     def drop(self) -> list[Outcome]:
         """Close everything; what is wanted next begins anew."""

@@ -327,7 +327,9 @@ class Journal:
             self.was_unread = self._unread and disk.last_epoch() is not None
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
             in_doubt = disk.last_n if self.was_unread and not self._goes_on(disk) else 0
-            merge.give(self._memory, disk, self._acknowledged, told_alone=self.was_unread)
+            # The higher revision belongs to the journal that `last` and `recent` show with it.
+            disks = {before.id for before, now in overtaken if before.usable and before.revision > now.revision}
+            merge.give(self._memory, disk, self._acknowledged, self.was_unread, disks)
             if self._unread:
                 disk.recount()
             last = disk.last_epoch()

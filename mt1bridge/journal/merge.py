@@ -1,6 +1,6 @@
 """From disk to memory when the disk fails, and back when it takes writes again."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from mt1bridge.journal.store import RECENT, Store
@@ -63,18 +63,25 @@ def overtaken(memory: Store, disk: Store) -> list[tuple[Known, Known]]:
     return [(before[one], now[one]) for one in sorted(both, key=str) if one in before]
 
 
-def give(memory: Store, disk: Store, acknowledged: Iterable[Entry], told_alone: bool) -> None:
+def give(
+    memory: Store,
+    disk: Store,
+    acknowledged: Iterable[Entry],
+    told_alone: bool,
+    shown_as_first: Collection[TriggerId] = (),
+) -> None:
     """Everything that memory learned goes to disk, in the disk's open transaction.
 
     told_alone: memory did not know what the disk holds. Leave out what was only written down as older than the first
-    start: the disk knows better how far back that is.
+    start: the disk knows better how far back that is. shown_as_first: triggers whose first message stays the disk's.
     """
     before = {one.at: one for one in disk.channels()} if told_alone else {}
     for table in (*_TABLES, "oddity", "counter"):
         for row in memory.db.execute(f"SELECT * FROM {table}").fetchall():
             _insert(disk, table, row)
     for row in memory.db.execute(f"SELECT * FROM trigger {'WHERE revision > 0' if told_alone else ''}").fetchall():
-        disk.db.execute(_GIVE_TRIGGER, row)
+        first = None if TriggerId(*row[:3]) in shown_as_first else row[8]
+        disk.db.execute(_GIVE_TRIGGER, (*row[:8], first, row[9]))
     for one in memory.channels():
         if one.at in before:
             kept = before[one.at]

@@ -94,9 +94,11 @@ def test_a_stop_ends_a_wait_that_has_begun(rig: Rig) -> None:
 
 def test_a_send_that_must_wait_sends_nothing_else_between(rig: Rig) -> None:
     asked: list[bool] = []
+    waiting = threading.Event()
 
     def watch(may_send: bool) -> float:
         asked.append(may_send)
+        waiting.set()
         return math.inf
 
     rig.watch = watch
@@ -104,6 +106,7 @@ def test_a_send_that_must_wait_sends_nothing_else_between(rig: Rig) -> None:
     size = 3_000_000
 
     def read() -> None:
+        waiting.wait(PATIENCE)  # a reader that keeps up would leave nothing to wait for
         while len(received) < size:
             received.extend(rig.far.recv(65536))
 

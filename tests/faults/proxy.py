@@ -42,6 +42,7 @@ class _Pair:
     """One connection: the one who connected and, unless it hangs, the server."""
 
     client: asyncio.StreamWriter
+    delay_s: float
     server: asyncio.StreamWriter | None = None
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -66,6 +67,7 @@ class Proxy:
         self.target = target
         self.port = 0
         self.connections = 0  # accepted so far
+        self._delay_coming_s = 0.0
         self.up, self.down = Way(), Way()
         self.up.flows.set()
         self.down.flows.set()
@@ -143,6 +145,10 @@ class Proxy:
 
         self._do(act)
 
+    def delay_coming(self, seconds: float) -> None:
+        """On connections that are made from now on everything takes so long more, each way, as long as they last."""
+        self._do(lambda: setattr(self, "_delay_coming_s", seconds))
+
     def throttle(self, bytes_per_s: float | None, up: bool = True, down: bool = False) -> None:
         """No more than so many bytes a second in these directions; None: as fast as it goes."""
 
@@ -161,6 +167,7 @@ class Proxy:
         self.swallow(up=False, down=False)
         self.stall(up=False, down=False)
         self.delay(0.0)
+        self.delay_coming(0.0)
         self.throttle(None)
         self.accept()
 
@@ -205,7 +212,7 @@ class Proxy:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        pair = _Pair(writer)
+        pair = _Pair(writer, self._delay_coming_s)
         self._pairs.add(pair)
         if self._hangs:
             return
@@ -231,7 +238,7 @@ class Proxy:
             while True:
                 await way.flows.wait()
                 data = await source.read(CHUNK)
-                await queue.put((loop.time() + way.delay_s, data))
+                await queue.put((loop.time() + way.delay_s + pair.delay_s, data))
                 if not data:
                     return
         except OSError:

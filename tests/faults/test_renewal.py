@@ -59,3 +59,21 @@ def test_another_device_is_subscribed_to_without_a_gap(scene):
     stream_until(scene, lambda: replaced(scene, connects), "another connection for both devices")
     assert scene.arrives(scene.impulse(1, OTHER)) == "trigger"
     without_a_gap(scene, begun)
+
+
+def test_what_the_slower_of_two_connections_brings_is_not_told_again(scene):
+    """A start and its clear are both told before the start comes by the other connection."""
+    scene.simulator.add_device(device=OTHER)
+    begun, connects = time.time(), scene.simulator.counters()["connects"]
+    scene.cloud.delay_coming(0.7)
+    scene.reload(mt1={"devices": {DEVICE: {}, OTHER: {}}})
+    scene.until(lambda: scene.simulator.subscribed(device=DEVICE) == 2, "both connections subscribed")
+    for number in range(20):
+        key = scene.simulator.impulse(device=DEVICE, channel=number % 2)
+        scene.simulator.clear(device=DEVICE, channel=number % 2, timestamp=key["timestamp"])
+    last = scene.impulse(1)
+    scene.until(lambda: replaced(scene, connects), "the slower connection alone")
+    scene.arrives(last)
+    scene.whole(repeats=0)
+    assert scene.witness.books.event_types == {"trigger": 21, "cleared": 20}
+    assert not [body for at, body in scene.witness.seen("bridge/event") if at > begun and body["event_type"] == "gap"]

@@ -850,6 +850,31 @@ def test_a_journal_that_could_not_be_opened_at_the_start_loses_nothing_when_it_c
         assert owed(journal) == [20, 40]
 
 
+@pytest.mark.parametrize("corrections", [0, 1])
+def test_the_revision_that_is_shown_was_told_in_the_journal_that_is_shown(machine, corrections):
+    """The disk owes a story of its own, and what was told without it came to the same state."""
+    journal = machine.start()
+    story = [trigger(10, number=7 if not corrections else 6)]
+    story += [correction(story[0], "renumbered", in_effect=True, number=7)] * corrections
+    learns(journal, *story)
+    journal.close()
+    fails(machine)
+    machine.disk.readable = False
+    journal = machine.start()
+    learns(journal, trigger(10, number=7))
+    machine.disk.fails, machine.disk.readable = None, True
+
+    def same_state(before, now):
+        return Learned(C1, replace(now, revision=max(before.revision, now.revision)))
+
+    assert journal.try_disk(NOW, same_state)
+    shown = journal.newest(C1)
+    told = {(entry.journal, entry.fact.revision): entry.fact.reading for entry in journal.owed(C1, 0, 10)}
+    assert told[shown.first.journal, shown.revision] == shown.reading
+    assert (shown.revision, shown.reading.start_number) == (1 + corrections, 7)
+    journal.close()
+
+
 def test_what_the_disk_still_owes_of_a_trigger_that_memory_told_is_followed_by_how_it_is(machine):
     """The disk owes 12 in effect; memory, which did not know that, told that it is 7 and that another is as it was."""
     journal = machine.start()

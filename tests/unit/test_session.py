@@ -694,6 +694,21 @@ def test_a_message_of_a_connection_that_is_not_ours_any_more_is_not_taken():
     assert story.session.link_event(LinkMessage(7, f"/topic/device/{HUT}/trigger", body), story.now) == []
 
 
+def test_a_start_and_its_clear_that_two_connections_bring_are_told_once():
+    story = live()
+    story.session.reconfigure("club", PASSWORD, (HUT, SPLIT), 20, story.now, other_server=False)
+    assert [one.link for one in story.tick(60) if isinstance(one, OpenLink)] == [2]
+    story.stands(2)
+    dto = '{"timestamp": 1, "timingChannel": "C0", "startNumber": 6, "type": "%s"}'
+    bodies = [(dto % kind).encode() for kind in ("StartNumberTrigger", "ClearTrigger")]
+    told = [
+        story.session.link_event(LinkMessage(link, f"/topic/device/{HUT}/trigger", body), story.now)
+        for link in (2, 1)
+        for body in bodies
+    ]
+    assert [len(pushed) for pushed in told] == [1, 1, 0, 0]
+
+
 def test_bytes_that_nobody_understands_are_told_as_malformed():
     story = live()
     assert story.session.link_event(LinkOddity(1, "x7", "an unknown frame"), story.now) == [
