@@ -88,6 +88,12 @@ def _told_words(told: Told) -> str:
     return f"number {told.body['start_number']} {word} ({told.kind}, {told.journal} revision {told.revision})"
 
 
+def reconciling(world: "World") -> bool:
+    """Whether a comparison with history is under way that the bridge waits for."""
+    upstream = json.loads(world.broker.retained.get("mt1/bridge/upstream", b"{}"))
+    return bool(upstream.get("state") == "reconciling")
+
+
 def _standing(world: "World") -> None:
     retained = world.broker.retained
     if retained.get("mt1/bridge/state") != b"online":

@@ -15,7 +15,7 @@ from tests.simulation.server import Server
 from tests.simulation.timeline import Timeline
 from tests.simulation.traffic import Traffic
 from tests.simulation.truth import Truth
-from tests.simulation.verdict import judge
+from tests.simulation.verdict import judge, reconciling
 from tests.simulation.witness import Breach, Witness
 
 LOOK_EVERY_S = 60.0
@@ -98,6 +98,8 @@ class World:
                 continue
             break
         self._advance(self.timeline.now + self.manners.full_interval_s + 2 * LOOK_EVERY_S)
+        if reconciling(self):  # a connection renewed on suspicion; it takes no longer than that
+            self._advance(self.timeline.now + LOOK_EVERY_S)
         judge(self)
 
     def _advance(self, until: float) -> None:
