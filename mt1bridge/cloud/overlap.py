@@ -33,10 +33,10 @@ class Overlap:
         the same told again does less harm than a correction that waits for the next read of history.
         beside_another: another connection is subscribed, or may be.
         """
-        key = seen.id if isinstance(seen, Sighting) else seen.channel
         if not beside_another:
-            self._stories.pop(key, None)
+            self._stories.clear()
             return True
+        key = seen.id if isinstance(seen, Sighting) else seen.channel
         story = self._stories.get(key)
         if story is not None and story.leader != link and seen in story.ahead:
             rest = story.ahead.count(seen)

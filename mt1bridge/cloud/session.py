@@ -248,6 +248,7 @@ class CloudSession:
         self._kept = self._listed = self._in_flight = self._repeat = self._doubtful = None
         self._verify, self._proven, self._suspects, self._refused_paths = False, False, set(), set()
         self._list_at, self.list_refused = 0.0, False
+        self._overlap = Overlap()
         return [*closing, KeepToken(None)]
 
     def refused_devices(self, devices: frozenset[str]) -> None:
