@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 from mt1bridge.model.trigger import ChannelId, Seen, Sighting, TriggerId
 
-MOST_STORIES = 5000  # of a second connection that brings nothing for long, no more is kept in mind
+# Of a second connection that brings nothing for long, no more than this is kept in mind.
+MOST_STORIES = 5000
+MOST_AHEAD = 100  # of one story
 
 
 @dataclass(slots=True)
@@ -17,7 +19,7 @@ class _Story:
     """What was brought of one trigger. ahead: what the leader has brought and the other connection has not."""
 
     leader: int
-    ahead: deque[Seen] = field(default_factory=deque)
+    ahead: deque[Seen] = field(default_factory=lambda: deque(maxlen=MOST_AHEAD))
 
 
 class Overlap:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt1bridge.cloud.overlap import MOST_STORIES, Overlap
+from mt1bridge.cloud.overlap import MOST_AHEAD, MOST_STORIES, Overlap
 from mt1bridge.model.trigger import Change, ChannelId, Malformed, Reading, Sighting, TriggerId
 
 
@@ -67,6 +67,8 @@ def test_a_second_connection_that_brings_nothing_costs_no_memory_without_end():
         assert overlap.is_new(1, seen(Change.SET, 1, timestamp=number), True)
     assert not overlap.is_new(2, seen(Change.SET, 1, timestamp=2 * MOST_STORIES - 1), True)
     assert overlap.is_new(2, seen(Change.SET, 1, timestamp=0), True)  # forgotten, and so told again: the safe side
+    assert told(*((1, seen(Change.SET, number)) for number in range(MOST_AHEAD + 1)), overlap=overlap)
+    assert overlap.is_new(2, seen(Change.SET, 0), True)
 
 
 @given(st.lists(st.sampled_from((START, CLEAR, OTHER)), max_size=12), st.data())
