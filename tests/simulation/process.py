@@ -121,6 +121,9 @@ class Process:
         self._turn = parts.turn(
             self.bridge, self.journal, self._clock.now, self._carry_out, self.settings.journal.keep_s
         )
+        if self.journal._disk is not None:
+            baselined = {one.at for one in self.bridge.parts.reconciliation.memories if one.baselined}
+            around.server.read_anew(baselined)
 
     def _new_id(self) -> str:
         return f"j{self.around.witness.next_journal()}"

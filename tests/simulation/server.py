@@ -1,12 +1,13 @@
 """A virtual MT1 server: history and login by REST, composed as bytes (MT1-API, sections 2 to 6)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from email.utils import formatdate
 from random import Random
 from typing import Any
 
 from mt1bridge.model.secret import Secret
+from mt1bridge.model.trigger import ChannelId
 from mt1bridge.model.upstream import Answer, Call, NoAnswer, Trouble
 from tests.simulation.plan import Manners
 from tests.simulation.timeline import Timeline
@@ -40,6 +41,12 @@ class Server:
     @property
     def devices(self) -> list[str]:
         return [f"23120301{n}" for n in range(self._manners.devices)]
+
+    def read_anew(self, baselined: Container[ChannelId]) -> None:
+        """A process begins that does not know of any first read of the other channels: what one before it knew of
+        them it could not write down."""
+        known = {key: at for key, at in self.first_read.items() if ChannelId(key[0], f"C{key[1]}") in baselined}
+        self.first_read = known
 
     # --- history ------------------------------------------------------------------------------------
 
