@@ -62,7 +62,7 @@ def healed(scene: Scene) -> None:
 @pytest.mark.parametrize("killed", [True, False][: size(1, 2)], ids=["killed inside", "goes on"][: size(1, 2)])
 def test_disk_full_and_room_again(tmp_path, killed):
     """Delivery goes on in memory, under a journal of its own; room is found by itself, and all is written down."""
-    with small_disk(tmp_path / "disk", 4) as disk, Scene(tmp_path, {"journal": {"directory": str(disk)}}) as scene:
+    with small_disk(tmp_path / "disk", size(4, 12)) as disk, Scene(tmp_path, {"journal": {"directory": str(disk)}}) as scene:
         scene.start()
         before = several(scene)
         scene.arrive(before)
@@ -114,6 +114,8 @@ def test_no_write_goes_beyond_a_limit(tmp_path):
 def test_read_only_directory(tmp_path):
     with small_disk(tmp_path / "disk", 4) as disk, Scene(tmp_path, {"journal": {"directory": str(disk)}}) as scene:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        (tmp_path / "run").mkdir()
+        scene.bridge.environment["RUNTIME_DIRECTORY"] = str(tmp_path / "run")  # else the login waits for a minute
         scene.start("degraded")
         assert "journal" in scene.witness.newest("bridge/upstream")["reasons"]
         scene.arrive(several(scene))
