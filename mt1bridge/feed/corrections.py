@@ -151,7 +151,8 @@ class Corrections:
         The numbers of both stories meet in one journal, so what comes next is above both.
         """
         both = replace(now, revision=max(before.revision, now.revision), usable=before.usable or now.usable)
-        if before.reading == now.reading and before.in_effect == now.in_effect:
+        same = before.reading == now.reading and before.in_effect == now.in_effect
+        if same and (before.usable == now.usable or not now.in_effect):  # else one told it as rejected alone
             return Verdict(known=both if both != now else None)
         reading = now.reading
         assert reading is not None  # it was told
@@ -162,7 +163,8 @@ class Corrections:
         event_type = "cleared" if not now.in_effect else "changed"
         if now.in_effect and before.reading is not None:
             event_type = _what_changed(before, reading)
-        return _told(before, after, Kind.CORRECTION, event_type, Source.HISTORY, received_ms)
+        on_trigger = before if before.usable else now
+        return _told(on_trigger, after, Kind.CORRECTION, event_type, Source.HISTORY, received_ms)
 
     # --- what is told -------------------------------------------------------------------------------
 

@@ -62,7 +62,10 @@ def healed(scene: Scene) -> None:
 @pytest.mark.parametrize("killed", [True, False][: size(1, 2)], ids=["killed inside", "goes on"][: size(1, 2)])
 def test_disk_full_and_room_again(tmp_path, killed):
     """Delivery goes on in memory, under a journal of its own; room is found by itself, and all is written down."""
-    with small_disk(tmp_path / "disk", size(4, 12)) as disk, Scene(tmp_path, {"journal": {"directory": str(disk)}}) as scene:
+    with (
+        small_disk(tmp_path / "disk", size(4, 12)) as disk,
+        Scene(tmp_path, {"journal": {"directory": str(disk)}}) as scene,
+    ):
         scene.start()
         before = several(scene)
         scene.arrive(before)

@@ -430,9 +430,20 @@ def test_what_an_older_journal_says_rightly_is_not_told_again():
     assert retold([start(6)], [start(6)]).fact is None
 
 
-def test_what_an_older_journal_tells_as_a_trigger_is_one():
-    known = retold([start(6), start(6, blocked=True)], [start(6, blocked=True)]).known
-    assert known.usable
+@pytest.mark.parametrize("older_first", [True, False])
+def test_what_one_journal_tells_as_a_trigger_is_one_though_the_other_rejected_it(older_first):
+    """Its state is the same, and whoever heard of the rejection last hears that it is a trigger."""
+    stories = ([start(6), start(6, blocked=True)], [start(6, blocked=True)])
+    verdict = retold(*(stories if older_first else reversed(stories)))
+    fact = verdict.fact
+    assert verdict.known.usable
+    assert (fact.kind, fact.event_type, fact.revision, fact.reading.blocked) == (Kind.CORRECTION, "changed", 3, True)
+    assert fact.previous is not None
+
+
+def test_what_is_gone_by_both_journals_is_not_told_again():
+    story = [start(6), start(6, blocked=True), clear(6)]
+    assert retold(story, story[1:]).fact is None
 
 
 def test_what_comes_next_is_numbered_above_both_journals():
