@@ -248,9 +248,12 @@ class Bridge:
         elif free_bytes > 2 * LITTLE_DISK_BYTES:
             self.parts.tell(AlertOver("disk_space"))
 
-    def retold(self, before: Known, now: Known) -> Learned | None:
-        """An older journal still owes the broker news of a trigger (`before`) that was told anew meanwhile (`now`)."""
-        return self.parts.intake.retold(before, now, self.parts.now.utc_ms)
+    def retold(self, before: Known, now: Known, now_is_last: bool) -> Learned | None:
+        """An older journal still owes the broker news of a trigger (`before`) that was told anew meanwhile (`now`).
+
+        now_is_last: the broker has not acknowledged the latter, and gets it after the former.
+        """
+        return self.parts.intake.retold(before, now, now_is_last, self.parts.now.utc_ms)
 
     # --- broker -------------------------------------------------------------------------------------
 

@@ -145,23 +145,33 @@ class Corrections:
 
     # --- two journals -------------------------------------------------------------------------------
 
-    def retold(self, before: Known, now: Known, received_ms: int) -> Verdict:
-        """What the broker gets last is `before`, told late out of an older journal: say again how it is `now`.
+    def retold(self, before: Known, now: Known, now_is_last: bool, received_ms: int) -> Verdict:
+        """An older journal still owes news that ends with `before`; meanwhile it was told anew, and ends with `now`.
 
+        now_is_last: the broker gets the news of `now` after those of `before`. Say again how it is, unless that is
+        clear. What `now` has of history alone is left to the next read, which is judged by what push had told before.
         The numbers of both stories meet in one journal, so what comes next is above both.
         """
         both = replace(now, revision=max(before.revision, now.revision), usable=before.usable or now.usable)
         same = before.reading == now.reading and before.in_effect == now.in_effect
-        if same and (before.usable == now.usable or not now.in_effect):  # else one told it as rejected alone
+        last = now if now_is_last else before
+        rejected_last = both.usable and not last.usable and last.in_effect
+        if not now.changed_ms:
+            both = _as_push_told(both, before)
+            doubtful = not same and now_is_last and now.in_effect
+            both = replace(both, reading=last.reading, in_effect=last.in_effect, doubtful=doubtful)
+            # What is shown bears the higher revision, and must be what was told with it.
+            same = same or last.revision == both.revision
+        if same and not rejected_last:
             return Verdict(known=both if both != now else None)
-        reading = now.reading
+        reading = both.reading
         assert reading is not None  # it was told
         after = replace(both, revision=both.revision + 1)
         if not after.usable:
             reasons = why_unusable(reading, self._edges)
             return _told(before, after, Kind.REJECTED, "rejected", Source.HISTORY, received_ms, reasons)
-        event_type = "cleared" if not now.in_effect else "changed"
-        if now.in_effect and before.reading is not None:
+        event_type = "cleared" if not both.in_effect else "changed"
+        if both.in_effect and before.reading is not None:
             event_type = _what_changed(before, reading)
         on_trigger = before if before.usable else now
         return _told(on_trigger, after, Kind.CORRECTION, event_type, Source.HISTORY, received_ms)
@@ -257,6 +267,20 @@ def _overtaken(before: Known, number: int | None) -> tuple[tuple[int | None, int
     if unpushed[number] and not (before.doubtful and before.in_effect and _number_of(before) == number):
         unpushed[number] -= 1
     return counts_of(unpushed)
+
+
+def _as_push_told(known: Known, before: Known) -> Known:
+    """With what push has told of it before, as if nothing had been read since."""
+    return replace(
+        known,
+        starts=before.starts,
+        cleared=before.cleared,
+        clear_due=before.clear_due,
+        deleted=before.deleted,
+        unpushed=before.unpushed,
+        changed_ms=before.changed_ms,
+        rows="",
+    )
 
 
 def _contradicted(before: Known) -> str:

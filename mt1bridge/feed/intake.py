@@ -122,9 +122,10 @@ class Intake:
         assert verdict.known is not None  # never seen before, so always news
         return Learned(trigger.at, replace(verdict.known, revision=0, usable=False))
 
-    def retold(self, before: Known, now: Known, received_ms: int) -> Learned | None:
-        """What an older journal says last of a trigger is not how it is: see `Corrections.retold`."""
-        return self._learned(now.id, self._corrections.retold(before, now, received_ms), lambda _trigger: False)
+    def retold(self, before: Known, now: Known, now_is_last: bool, received_ms: int) -> Learned | None:
+        """What is told last of a trigger may not be how it is: see `Corrections.retold`."""
+        verdict = self._corrections.retold(before, now, now_is_last, received_ms)
+        return self._learned(now.id, verdict, lambda _trigger: False)
 
     def _learned(self, trigger: TriggerId, verdict: Verdict, is_live: IsLive) -> Learned | None:
         if verdict.known is None:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 
 from mt1bridge.journal import merge
@@ -21,7 +22,7 @@ from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
-Retold = Callable[[Known, Known], Learned | None]
+Retold = Callable[[Known, Known, bool], Learned | None]
 
 FILE = "journal.db"
 MARK = "journal.whole"
@@ -315,7 +316,8 @@ class Journal:
     def try_disk(self, now_ms: int, retold: Retold) -> bool:
         """While in memory: see whether the disk takes writes again and give it all. True if the trouble is over.
 
-        retold: (how the disk knows a trigger that it owes news of, how memory does) -> what is to be told again.
+        retold: (how the disk knows a trigger that it owes news of, how memory does, whether memory owes news of it
+        too) -> what is to be told again.
         """
         if self._memory is None:
             return True
@@ -327,9 +329,7 @@ class Journal:
             self.was_unread = self._unread and disk.last_epoch() is not None
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
             in_doubt = disk.last_n if self.was_unread and not self._goes_on(disk) else 0
-            # The higher revision belongs to the journal that `last` and `recent` show with it.
-            disks = {before.id for before, now in overtaken if before.usable and before.revision > now.revision}
-            merge.give(self._memory, disk, self._acknowledged, self.was_unread, disks)
+            merge.give(self._memory, disk, self._acknowledged, self.was_unread, merge.shown_by_disk(overtaken))
             if self._unread:
                 disk.recount()
             last = disk.last_epoch()
@@ -340,7 +340,7 @@ class Journal:
                 disk.set_meta(REPEATS, "1")
             self._sign(disk)
             disk.raise_n(self._memory.next_n)
-            for learned in (retold(before, now) for before, now in overtaken):
+            for learned in starmap(retold, overtaken):
                 if learned is not None:
                     disk.write(learned, epoch[0])
             disk.commit()

@@ -51,16 +51,31 @@ def copy_trigger(disk: Store, memory: Store, trigger: TriggerId) -> None:
             _insert(memory, "fact", (*fact[:-1], 0))
 
 
-def overtaken(memory: Store, disk: Store) -> list[tuple[Known, Known]]:
-    """(as the disk knows it, as memory does) of what the disk owes the broker news of, and memory told meanwhile."""
+def overtaken(memory: Store, disk: Store) -> list[tuple[Known, Known, bool]]:
+    """Of what the disk owes the broker news of, and memory told meanwhile: (as the disk knows it, as memory does,
+    whether memory owes news of it too)."""
     here = {
         TriggerId(*row)
         for row in memory.db.execute("SELECT device, channel, timestamp FROM trigger WHERE revision > 0")
     }
-    owed = disk.db.execute("SELECT DISTINCT device, channel, json_extract(body, '$.t') FROM fact WHERE owed = 1")
-    both = {one for one in (TriggerId(*row) for row in owed) if one in here}
+    both = _owed(disk) & here
+    owed_here = _owed(memory)
     before, now = disk.known(both), memory.known(both)
-    return [(before[one], now[one]) for one in sorted(both, key=str) if one in before]
+    return [(before[one], now[one], one in owed_here) for one in sorted(both, key=str) if one in before]
+
+
+def shown_by_disk(overtaken: Iterable[tuple[Known, Known, bool]]) -> set[TriggerId]:
+    """Where `last` and `recent` go on with the disk's journal: it tells the higher revision, or the same one last."""
+    return {
+        before.id
+        for before, now, now_is_last in overtaken
+        if before.usable and (before.revision, not now_is_last) > (now.revision, False)
+    }
+
+
+def _owed(store: Store) -> set[TriggerId]:
+    rows = store.db.execute("SELECT DISTINCT device, channel, json_extract(body, '$.t') FROM fact WHERE owed = 1")
+    return {TriggerId(*row) for row in rows}
 
 
 def give(

@@ -49,7 +49,7 @@ class _Connection:
     free_at: float = 0.0  # messages arrive in order
     ack_at: float = 0.0  # and so do acknowledgements
     stuck: bool = False
-    waiting: list[Publish] = field(default_factory=list)
+    refused: dict[str, float] = field(default_factory=dict)  # channel -> when the bridge hears that it is refused
 
 
 class Broker:
@@ -66,6 +66,7 @@ class Broker:
         self.away = False
         self.swallows = False
         self.refuses: int | None = None
+        self._reason = 0  # of the last refusal
         self.slow = False
         self.break_at_next: str | None = None  # `delivered` (and not acknowledged) or `lost`
 
@@ -146,8 +147,10 @@ class Broker:
         if self.refuses is not None and connection.stuck:  # what is refused without a word must not be followed by more
             self._end(connection, BrokerTrouble.LOST)
             return
-        if self.refuses is not None:
-            self._acknowledge(connection, order, None, self.refuses)
+        channel = order.message.topic.rpartition("/")[0]
+        if self.refuses is not None or handed_at <= connection.refused.get(channel, -1.0):
+            # What was on its way before the bridge could hear of a refusal is refused too: no client could keep order.
+            self._refuse(connection, order, channel, handed_at)
             return
         breaks, self.break_at_next = self.break_at_next, None
         if breaks == "lost":
@@ -164,6 +167,12 @@ class Broker:
             self._timeline.after(SILENCE_S, lambda: self._end(connection, BrokerTrouble.SILENT))
         if not connection.stuck:
             self._acknowledge(connection, order, delivery, 0)
+
+    def _refuse(self, connection: _Connection, order: Publish, channel: str, handed_at: float) -> None:
+        self._reason = self._reason if self.refuses is None else self.refuses
+        self._acknowledge(connection, order, None, self._reason)
+        if handed_at > connection.refused.get(channel, -1.0):
+            connection.refused[channel] = connection.ack_at
 
     def _keep(self, message: Publication) -> None:
         if message.retain and message.payload:

@@ -410,9 +410,9 @@ def test_a_number_that_comes_back_where_cleared_rows_are_removed_is_news():
 # --- two journals -------------------------------------------------------------------------------------
 
 
-def retold(before, now):
+def retold(before, now, now_is_last=False):
     known = Story().push(*before).known
-    return Corrections(FALLING).retold(known, Story().push(*now).known, 3_000)
+    return Corrections(FALLING).retold(known, Story().push(*now).known, now_is_last, 3_000)
 
 
 def test_what_an_older_journal_says_last_is_corrected_by_how_it_is():
@@ -434,7 +434,7 @@ def test_what_an_older_journal_says_rightly_is_not_told_again():
 def test_what_one_journal_tells_as_a_trigger_is_one_though_the_other_rejected_it(older_first):
     """Its state is the same, and whoever heard of the rejection last hears that it is a trigger."""
     stories = ([start(6), start(6, blocked=True)], [start(6, blocked=True)])
-    verdict = retold(*(stories if older_first else reversed(stories)))
+    verdict = retold(*(stories if older_first else reversed(stories)), now_is_last=older_first)
     fact = verdict.fact
     assert verdict.known.usable
     assert (fact.kind, fact.event_type, fact.revision, fact.reading.blocked) == (Kind.CORRECTION, "changed", 3, True)
@@ -450,3 +450,36 @@ def test_what_comes_next_is_numbered_above_both_journals():
     longer = [start(5), start(6), start(7)]
     assert retold(longer, [start(1)]).fact.revision == 4
     assert retold(longer, [start(7)]).known.revision == 3
+
+
+def read_anew(before, now, now_is_last):
+    """The older journal knew what was pushed, and the other one what history lists of it: the next read decides."""
+    corrections = Corrections(FALLING)
+    known = Story().push(*before).known
+    verdict = corrections.retold(known, Story().history(*now).known, now_is_last, 3_000)
+    return verdict, corrections.listed(now, verdict.known, known.id, 4_000)
+
+
+@pytest.mark.parametrize("gone", [clear(6), delete(6)], ids=["cleared", "deleted"])
+def test_history_that_still_lists_what_an_older_journal_knows_as_gone_does_not_restore_it(gone):
+    merged, read = read_anew([start(6), gone], [start(6)], now_is_last=False)
+    assert (merged.fact, read.fact) == (None, None)
+    assert not read.known.in_effect
+    _, read = read_anew([start(6), gone], [start(6)], now_is_last=True)
+    assert (read.fact.event_type, read.known.in_effect) == ("cleared", False)
+
+
+def test_what_history_shows_as_news_to_an_older_journal_is_told_by_the_next_read():
+    merged, read = read_anew([start(6)], [start(6), clear(6)], now_is_last=False)
+    assert (merged.fact, read.fact.event_type) == (None, "cleared")
+    merged, read = read_anew([start(6)], [start(6), clear(6)], now_is_last=True)
+    assert (merged.fact, read.fact) == (None, None)
+    assert not read.known.in_effect
+
+
+def test_the_higher_revision_is_told_as_what_it_then_means():
+    """Of history alone more was told than of the older journal, which has the last word: its state is said again."""
+    corrections = Corrections(FALLING)
+    now = Story().history(start(1)).history(start(1), start(2), clear(1)).history(start(3)).known
+    verdict = corrections.retold(Story().push(start(6)).known, now, False, 3_000)
+    assert (verdict.fact.revision, verdict.fact.reading.start_number) == (now.revision + 1, 6)

@@ -612,7 +612,7 @@ def test_the_journal_is_for_us_alone(machine):
         assert (machine.directory / FILE).stat().st_mode & 0o077 == 0
 
 
-def retold(_before, _now):
+def retold(_before, _now, _now_is_last):
     """Nothing has to be told again."""
 
 
@@ -864,7 +864,8 @@ def test_the_revision_that_is_shown_was_told_in_the_journal_that_is_shown(machin
     learns(journal, trigger(10, number=7))
     machine.disk.fails, machine.disk.readable = None, True
 
-    def same_state(before, now):
+    def same_state(before, now, now_is_last):
+        assert now_is_last
         return Learned(C1, replace(now, revision=max(before.revision, now.revision)))
 
     assert journal.try_disk(NOW, same_state)
@@ -889,7 +890,8 @@ def test_what_the_disk_still_owes_of_a_trigger_that_memory_told_is_followed_by_h
     machine.disk.fails = None
     asked = []
 
-    def again(before, now):
+    def again(before, now, now_is_last):
+        assert not now_is_last
         asked.append((before.id.timestamp, before.reading.start_number, now.reading.start_number))
         return correction(trigger(before.id.timestamp), "renumbered", in_effect=True, number=now.reading.start_number)
 
