@@ -142,7 +142,12 @@ class Traffic:
         nameless = old.number is None and self._manners.clears != "listed"
         if args["order"] == "clear_first" or nameless:
             self._tell(one, self._truth.clear(one, old.number), self._clear_fate(args["fate"], old.number), random)
-            self._later(one, lambda: self._truth.start(one, new), args["fate2"], random, args["gap"])
+
+            def start_new() -> None:
+                if all(row.number != old.number for row in one.live):  # else it came back meanwhile: that were a twin
+                    self._tell(one, self._truth.start(one, new), args["fate2"], random)
+
+            self._timeline.after(args["gap"], start_new)
             return
         self._tell(one, self._truth.start(one, new), args["fate"], random)
         fate = self._clear_fate(args["fate2"], old.number)
