@@ -146,23 +146,24 @@ class Corrections:
     # --- two journals -------------------------------------------------------------------------------
 
     def retold(self, before: Known, now: Known, now_is_last: bool, received_ms: int) -> Verdict:
-        """An older journal still owes news that ends with `before`; meanwhile it was told anew, and ends with `now`.
+        """An older journal tells a story that ends with `before`; meanwhile it was told anew, and ends with `now`.
 
-        now_is_last: the broker gets the news of `now` after those of `before`. Say again how it is, unless that is
-        clear. What `now` has of history alone is left to the next read, which is judged by what push had told before.
-        The numbers of both stories meet in one journal, so what comes next is above both.
+        now_is_last: the broker gets the latter after the former. Say again how it is, unless that is clear. What `now`
+        has of history alone is left to the next read, which is judged by what push had told before. The numbers of both
+        stories meet in one journal, so what comes next is above both.
         """
         both = replace(now, revision=max(before.revision, now.revision), usable=before.usable or now.usable)
         same = before.reading == now.reading and before.in_effect == now.in_effect
         last = now if now_is_last else before
         rejected_last = both.usable and not last.usable and last.in_effect
-        if not now.changed_ms:
+        of_history = not now.changed_ms
+        if of_history:
             both = _as_push_told(both, before)
             doubtful = not same and now_is_last and now.in_effect
             both = replace(both, reading=last.reading, in_effect=last.in_effect, doubtful=doubtful)
-            # What is shown bears the higher revision, and must be what was told with it.
-            same = same or last.revision == both.revision
-        if same and not rejected_last:
+        # What is shown bears the higher revision, and must be what was told with it.
+        clear = same or ((now_is_last or of_history) and last.revision == both.revision)
+        if clear and not rejected_last:
             return Verdict(known=both if both != now else None)
         reading = both.reading
         assert reading is not None  # it was told

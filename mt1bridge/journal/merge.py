@@ -52,16 +52,22 @@ def copy_trigger(disk: Store, memory: Store, trigger: TriggerId) -> None:
 
 
 def overtaken(memory: Store, disk: Store) -> list[tuple[Known, Known, bool]]:
-    """Of what the disk owes the broker news of, and memory told meanwhile: (as the disk knows it, as memory does,
-    whether memory owes news of it too)."""
+    """What the disk had told, or owes, and memory told anew without knowing of it: (as the disk knows it, as memory
+    does, whether the latter is what the broker gets last)."""
     here = {
         TriggerId(*row)
         for row in memory.db.execute("SELECT device, channel, timestamp FROM trigger WHERE revision > 0")
     }
-    both = _owed(disk) & here
-    owed_here = _owed(memory)
-    before, now = disk.known(both), memory.known(both)
-    return [(before[one], now[one], one in owed_here) for one in sorted(both, key=str) if one in before]
+    before, now = disk.known(here), memory.known(here)
+    owed, owed_here = _owed(disk), _owed(memory)
+    found = []
+    for one in sorted((one for one in before if before[one].revision), key=str):
+        if one in owed:
+            found.append((before[one], now[one], one in owed_here))
+        else:  # all of its numbers were told in a journal that is over
+            past = replace(before[one], revision=min(before[one].revision, now[one].revision))
+            found.append((past, now[one], True))
+    return found
 
 
 def shown_by_disk(overtaken: Iterable[tuple[Known, Known, bool]]) -> set[TriggerId]:

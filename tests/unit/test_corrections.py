@@ -2,7 +2,7 @@
 
 import pytest
 
-from mt1bridge.feed.corrections import Corrections, why_unusable
+from mt1bridge.feed.corrections import Corrections, Verdict, why_unusable
 from mt1bridge.model.fact import Kind, Source
 from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import Change, Reading, Sighting, TriggerId
@@ -444,6 +444,11 @@ def test_what_one_journal_tells_as_a_trigger_is_one_though_the_other_rejected_it
 def test_what_is_gone_by_both_journals_is_not_told_again():
     story = [start(6), start(6, blocked=True), clear(6)]
     assert retold(story, story[1:]).fact is None
+
+
+def test_what_was_pushed_since_and_is_told_last_is_not_told_again():
+    assert retold([start(6)], [start(6), start(7)], now_is_last=True) == Verdict()
+    assert retold([start(6)], [start(6), start(7)], now_is_last=False).fact.event_type == "renumbered"
 
 
 def test_what_comes_next_is_numbered_above_both_journals():

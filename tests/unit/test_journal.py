@@ -891,12 +891,13 @@ def test_what_the_disk_still_owes_of_a_trigger_that_memory_told_is_followed_by_h
     asked = []
 
     def again(before, now, now_is_last):
-        assert not now_is_last
-        asked.append((before.id.timestamp, before.reading.start_number, now.reading.start_number))
+        asked.append((before.id.timestamp, before.reading.start_number, now.reading.start_number, now_is_last))
+        if now_is_last:
+            return None
         return correction(trigger(before.id.timestamp), "renumbered", in_effect=True, number=now.reading.start_number)
 
     assert journal.try_disk(NOW + DAY, again)
-    assert asked == [(10, 12, 7)]
+    assert asked == [(10, 12, 7, False), (30, 12, 8, True)]
     told = journal.owed(C1, 0, 100)
     assert [(entry.fact.timestamp, entry.fact.event_type) for entry in told] == [
         (10, "trigger"), (20, "trigger"), (10, "renumbered"),
