@@ -189,7 +189,7 @@ class Traffic:
         if one is None or not one.steps:
             return None
         unseen = one.unlisted
-        if self._manners.clears == "hidden" or one.deleted:
+        if self._manners.clears == "hidden" or one.deleted_at:
             unseen = [push for step in one.steps[1:] for push in step.pushes]
         if any(mark.taken is None for mark in unseen):
             return None  # what history does not show and push did not bring, nobody knows

@@ -1,5 +1,6 @@
 """What the server has stored, as it happened; what history shows of it; which end states are therefore right."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -60,7 +61,7 @@ class Identity:
     shown_first: bool = False  # before the bridge had read all that was there when the channel became its own
     live: list[Row] = field(default_factory=list)  # starts that nothing has cancelled
     unlisted: list[PushMark] = field(default_factory=list)  # of what history does not show
-    deleted: bool = False  # once at least
+    deleted_at: int | None = None  # the step that did so last
 
     @property
     def id(self) -> str:
@@ -89,6 +90,9 @@ class Identity:
             return [last.state]
         shown = _shape(last.rows)
         first = next(i for i, step in enumerate(self.steps) if _shape(step.rows) == shown)
+        if self.deleted_at and Counter(shown) <= Counter(_shape(self.steps[self.deleted_at - 1].rows)):
+            # They may be rows that a server keeps when it deletes them, and that removes what is cleared.
+            first = min(first, self.deleted_at)
         return [step.state for step in self.steps[first:]]
 
 
@@ -142,7 +146,7 @@ class Truth:
 
     def delete(self, one: Identity) -> tuple[dict[str, Any], PushMark]:
         rows = () if self._deletes == "remove" else one.rows
-        one.live, one.deleted = [], True
+        one.live, one.deleted_at = [], len(one.steps)
         listed, state = self._deletes == "remove", replace(one.state, in_effect=False)
         return self._step(one, state, rows, "ENTITY_DELETE", one.state.row, listed)
 
