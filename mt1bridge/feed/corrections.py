@@ -97,7 +97,8 @@ class Corrections:
             return Verdict(known=replace(before, clear_due=False) if before.clear_due else None)
         if not before.in_effect or (number is not None and number != in_effect):
             deletes = deletes and number not in before.deleted
-            after = replace(after, changed_ms=before.changed_ms, **_ended(before, number, deletes))
+            changed_ms = received_ms if deletes else before.changed_ms
+            after = replace(after, changed_ms=changed_ms, **_ended(before, number, deletes))
             return Verdict(known=after if after != before else None)
         after = replace(after, **_ended(before, in_effect, deletes))
         return self._now_gone(before, after, before.reading, event_type, Source.PUSH, received_ms)

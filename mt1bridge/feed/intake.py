@@ -106,10 +106,12 @@ class Intake:
     ) -> tuple[Learned | None, bool]:
         """Compare one identity with all its rows in history. The second value: look again soon.
 
-        What push changed a moment ago outranks a page that was asked for before the server may have written it down.
+        What push changed a moment ago, or said to be deleted, outranks a page that was asked for before the server may
+        have written it down.
         """
         verdict = self._corrections.listed(rows, known, trigger, received_ms)
-        if verdict.fact is not None and known is not None and known.changed_ms:
+        forgets = verdict.known is not None and known is not None and verdict.known.deleted != known.deleted
+        if (verdict.fact is not None or forgets) and known is not None and known.changed_ms:
             age = asked_ms - known.changed_ms
             if -FORGET_MS < age < RECENT_MS:
                 counted = replace(known, row_count=len(rows)) if known.row_count != len(rows) else None

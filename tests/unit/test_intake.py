@@ -228,6 +228,18 @@ def test_a_page_asked_for_a_moment_after_a_push_does_not_take_it_back_but_is_loo
     assert book.known[sighting().id].reading.start_number == 10
 
 
+def test_a_deletion_that_overtakes_its_row_is_not_forgotten_before_the_row_is_listed():
+    """The start with 7 was pushed while nobody was subscribed; the server keeps the rows of what it deletes."""
+    book = Book()
+    book.pushed(sighting(number=12))
+    book.pushed(sighting(number=7, change=Change.DELETE))
+    [counted], again = book.listed(sighting(number=12), asked_ms=NOW + 150)
+    assert (counted.fact, again) == (None, True)
+    rows = (sighting(number=7), sighting(number=12, change=Change.CLEAR), sighting(number=12))
+    [learned], again = book.listed(*rows, asked_ms=NOW + 11_000)
+    assert (learned.fact.event_type, again) == ("cleared", False)
+
+
 def test_a_page_asked_for_long_after_a_push_may_correct_it():
     book = Book()
     book.pushed(sighting(number=12))
