@@ -219,6 +219,7 @@ class Desk:
         self.board.put(f"last:{at}", lambda: self._last(at), GAP_S["last"])
         self.board.put(f"tally:{at}", lambda: self._tally(at), GAP_S["tally"])
         self.board.touch(f"device:{at.device}")
+        self.board.touch(f"recent:{at.device}")  # of a channel that is not shown, nothing is
         self._discover()
 
     def shown_channels(self, device: str) -> list[str]:
