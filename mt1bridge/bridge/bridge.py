@@ -249,9 +249,9 @@ class Bridge:
             self.parts.tell(AlertOver("disk_space"))
 
     def retold(self, before: Known, now: Known, now_is_last: bool) -> Learned | None:
-        """An older journal still owes the broker news of a trigger (`before`) that was told anew meanwhile (`now`).
+        """An older journal tells one story of a trigger (`before`), and it was told anew meanwhile (`now`).
 
-        now_is_last: the broker has not acknowledged the latter, and gets it after the former.
+        now_is_last: the broker gets the latter after the former.
         """
         return self.parts.intake.retold(before, now, now_is_last, self.parts.now.utc_ms)
 

@@ -316,8 +316,8 @@ class Journal:
     def try_disk(self, now_ms: int, retold: Retold) -> bool:
         """While in memory: see whether the disk takes writes again and give it all. True if the trouble is over.
 
-        retold: (how the disk knows a trigger that it owes news of, how memory does, whether memory owes news of it
-        too) -> what is to be told again.
+        retold: (how the disk knows a trigger that memory told anew without knowing of it, how memory does, whether
+        that is what the broker gets last) -> what is to be told again.
         """
         if self._memory is None:
             return True

@@ -89,19 +89,19 @@ def give(
     disk: Store,
     acknowledged: Iterable[Entry],
     told_alone: bool,
-    shown_as_first: Collection[TriggerId] = (),
+    keep_first: Collection[TriggerId] = (),
 ) -> None:
     """Everything that memory learned goes to disk, in the disk's open transaction.
 
     told_alone: memory did not know what the disk holds. Leave out what was only written down as older than the first
-    start: the disk knows better how far back that is. shown_as_first: triggers whose first message stays the disk's.
+    start: the disk knows better how far back that is. keep_first: triggers whose first message stays the disk's.
     """
     before = {one.at: one for one in disk.channels()} if told_alone else {}
     for table in (*_TABLES, "oddity", "counter"):
         for row in memory.db.execute(f"SELECT * FROM {table}").fetchall():
             _insert(disk, table, row)
     for row in memory.db.execute(f"SELECT * FROM trigger {'WHERE revision > 0' if told_alone else ''}").fetchall():
-        first = None if TriggerId(*row[:3]) in shown_as_first else row[8]
+        first = None if TriggerId(*row[:3]) in keep_first else row[8]
         disk.db.execute(_GIVE_TRIGGER, (*row[:8], first, row[9]))
     for one in memory.channels():
         if one.at in before:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from mt1bridge.journal import codec, schema
 from mt1bridge.model.fact import Entry, Fact, InEffect, Kind
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
-from mt1bridge.model.trigger import ChannelId, TriggerId
+from mt1bridge.model.trigger import TICKS_PER_MS, ChannelId, TriggerId
 
 RECENT = 20  # CONTRACT, section 2, `recent`
 PRUNED = "n"  # meta: no number up to this is given again, though its fact may be gone
@@ -333,7 +333,7 @@ class Store:
             shown.update(first for (first,) in rows if first is not None)
         gone: list[tuple[int]] = []
         while not gone:
-            received = self._acknowledged_after(self._ahead_upto, limit + len(shown))
+            received = self._acknowledged_after(self._ahead_upto, limit + len(shown), now_ms)
             gone = [(n,) for n, at_ms in received if at_ms < before_ms and n not in shown]
             # A message of a clock that was ahead is kept, and keeps no other.
             if gone or len(received) < limit or any(at_ms <= now_ms and n not in shown for n, at_ms in received):
@@ -344,13 +344,21 @@ class Store:
             self.set_meta(PRUNED, str(self._last_n))
         return len(gone)
 
-    def _acknowledged_after(self, after: int, limit: int) -> list[tuple[int, int]]:
-        """(number, UTC ms when it was learned) of messages that the broker has, in the order of learning."""
+    def _acknowledged_after(self, after: int, limit: int, now_ms: int) -> list[tuple[int, int]]:
+        """(number, UTC ms when it was learned) of messages that the broker has, in the order of learning.
+
+        A clock that was decades behind makes no message old: it was learned after the impulse that it tells of.
+        """
         rows = self.db.execute(
             "SELECT n, body FROM fact WHERE owed = 0 AND n > ? ORDER BY n LIMIT ?", (after, limit)
         ).fetchall()
         at = ChannelId("0", "C0")  # that is not asked for
-        return [(n, codec.fact_from_text(at, "trigger", body).received_ms) for n, body in rows]
+        found = []
+        for n, body in rows:
+            fact = codec.fact_from_text(at, "trigger", body)
+            happened_ms = (fact.timestamp or 0) // TICKS_PER_MS
+            found.append((n, max(fact.received_ms, happened_ms if happened_ms <= now_ms else 0)))
+        return found
 
     def bytes(self) -> int:
         pages = int(self.db.execute("PRAGMA page_count").fetchone()[0])

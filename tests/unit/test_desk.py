@@ -283,6 +283,16 @@ def test_a_channel_that_is_seen_later_appears(desk, broker):
     assert broker.takes() == []
 
 
+def test_what_was_told_before_its_channel_is_shown_stands_in_recent_once_it_is(desk, broker, journal):
+    desk.device(Device(HUT), ["C0"])
+    learns(journal, desk, 17710614151234500)
+    broker.takes()
+    assert broker.says(f"mt1/device/{HUT}/recent") == []
+    desk.channel(C1)
+    broker.takes()
+    assert len(broker.says(f"mt1/device/{HUT}/recent")) == 1
+
+
 def test_a_channel_of_a_device_that_is_not_ours_is_not_shown(desk, broker):
     desk.channel(C1)
     assert not any("/C1/" in topic for topic in broker.takes())

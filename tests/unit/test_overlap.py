@@ -26,6 +26,10 @@ def test_a_start_and_its_clear_that_both_bring_are_new_once():
     assert told((1, START), (2, START), (2, CLEAR), (1, CLEAR)) == [START, CLEAR]
 
 
+def test_what_was_matched_is_done_with():
+    assert told((1, START), (1, CLEAR), (2, START), (2, CLEAR), (2, START)) == [START, CLEAR, START]
+
+
 def test_the_lead_may_change():
     brought = [(1, START), (2, START), (2, CLEAR), (2, OTHER), (1, CLEAR), (1, OTHER), (1, START), (2, START)]
     assert told(*brought) == [START, CLEAR, OTHER, START]
