@@ -264,6 +264,7 @@ class Learning:
         for one in learned:
             if one.fact is None:
                 continue
+            self.feed(parts.reconciliation.noticed(one.at))
             parts.handover.owes(one.at, 1)
             parts.desk.changed(one.at, last=one.fact.kind is not Kind.REJECTED)
             self._count(one)

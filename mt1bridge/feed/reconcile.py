@@ -156,7 +156,12 @@ class Reconciliation:
         if channel is None:
             return []
         channel.pushed_ends += ends
-        if channel.memory.seen:
+        return self.noticed(at)
+
+    def noticed(self, at: ChannelId) -> list[Outcome]:
+        """Something is known of this channel, though the server may not count it yet."""
+        channel = self._channels.get(at)
+        if channel is None or channel.memory.seen:
             return []
         channel.memory = replace(channel.memory, seen=True)
         return [channel.kept_or_checked()]

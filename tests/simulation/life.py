@@ -92,7 +92,7 @@ class Life:
     def go_on(self) -> None:
         """No more trouble: it runs, or is started."""
         self._kills_left = 0
-        self._stalled_until = 0.0
+        self._stalled_until = min(self._stalled_until, self._timeline.now)
 
     def kill(self, near: str, points: int, down_s: float, again: int = 0) -> None:
         """SIGKILL so many points (machine.py) after what it is to be near, and again so many times after the start."""
@@ -109,8 +109,13 @@ class Life:
         self._down_s = down_s
 
         def look() -> None:
-            if process.alive and self._stalled_until < asked:
-                raise Breach("stop", f"still there {STOP_WITHIN_S:.0f} s after SIGTERM at {asked:.1f}")
+            if not process.alive:
+                return
+            frozen_s = self._stalled_until + STOP_WITHIN_S - self._timeline.now
+            if self._stalled_until > asked and frozen_s > 0:  # frozen, it hears nothing
+                self._timeline.after(frozen_s, look)
+                return
+            raise Breach("stop", f"still there {STOP_WITHIN_S:.0f} s after SIGTERM at {asked:.1f}")
 
         self._timeline.after(STOP_WITHIN_S, look)
 

@@ -1,6 +1,7 @@
 """Commands over MQTT as a caller sees them: what is sent, what comes back (CONTRACT, section 6)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from bridge_house import HUT, device, house, settings
@@ -110,6 +111,23 @@ def test_reconcile_answers_once_history_was_compared_with_what_was_found(running
     assert (answer["status"], answer["found"], answer["missing"], answer["complete"]) == ("ok", 1, 0, True)
     assert answer["channels"] == 2
     assert len(running.told("/C1/trigger")) == 1
+
+
+def test_a_channel_is_shown_with_its_first_trigger_though_the_server_does_not_count_it_yet(running):
+    answer = running.server.answer
+
+    def uncounted(call):
+        found = answer(call)
+        zero = json.dumps({"status": 0, "data": [{"value": 0}]}).encode()
+        return replace(found, body=zero) if "/channel/7/" in call.path and call.path.endswith("/count") else found
+
+    running.server.answer = uncounted
+    running.open_links.clear()
+    running.impulse(channel="C7", age_s=5)
+    answered(running, "reconcile", seconds=60)
+    [told] = running.told("/C7/trigger")
+    assert running.says(f"mt1/device/{HUT}/C7/last")["id"] == told["id"]
+    assert running.says(f"mt1/device/{HUT}/C7/tally")["published"] == 1
 
 
 def test_reconcile_asked_twice_is_answered_twice(running):
