@@ -20,8 +20,8 @@ from mt1bridge import __version__
 from mt1bridge.bridge import Bridge, Event, Measures, Order, Start
 from mt1bridge.cloud import kept, replies
 from mt1bridge.cloud.link import Links
+from mt1bridge.cloud.outcomes import KeepBudget, KeepToken
 from mt1bridge.cloud.rest import RestWorker
-from mt1bridge.cloud.session import KeepBudget, KeepToken
 from mt1bridge.config.settings import Loaded, Settings
 from mt1bridge.journal.journal import Journal, Opened
 from mt1bridge.journal.staging import Staging

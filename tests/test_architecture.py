@@ -63,6 +63,7 @@ CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 PURE = (
     *("model", "feed", "topics"),
     *("cloud.budget", "cloud.decode", "cloud.json_text", "cloud.kept", "cloud.limits", "cloud.replies"),
+    *("cloud.calls", "cloud.doubt", "cloud.outcomes"),
     *("cloud.overlap", "cloud.session", "cloud.sockjs", "cloud.stomp_frames", "cloud.subscribing"),
     "cloud.subscription",
     *("mqtt.handover", "mqtt.reasons", "mqtt.session"),

@@ -17,8 +17,9 @@ from mt1bridge.bridge.learning import Learning
 from mt1bridge.bridge.parts import Event, Measures, Order, Parts, Start
 from mt1bridge.bridge.report import Report
 from mt1bridge.cloud.budget import Budget
-from mt1bridge.cloud.session import CloudSession, DevicesListed, Pushed
-from mt1bridge.cloud.session import Outcome as CloudOutcome
+from mt1bridge.cloud.outcomes import DevicesListed, Pushed
+from mt1bridge.cloud.outcomes import Outcome as CloudOutcome
+from mt1bridge.cloud.session import CloudSession
 from mt1bridge.cloud.subscription import SubscriptionLost, SubscriptionStands
 from mt1bridge.config.settings import Settings
 from mt1bridge.feed.clocks import DeviceClocks

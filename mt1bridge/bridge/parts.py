@@ -6,7 +6,8 @@ from random import Random
 
 from mt1bridge.bridge.beginning import Beginning
 from mt1bridge.cloud.budget import BudgetMemo
-from mt1bridge.cloud.session import CloudSession, KeepBudget, KeepToken, KeptToken
+from mt1bridge.cloud.outcomes import KeepBudget, KeepToken, KeptToken
+from mt1bridge.cloud.session import CloudSession
 from mt1bridge.config.settings import Settings
 from mt1bridge.feed.clocks import DeviceClocks, is_late
 from mt1bridge.feed.intake import Intake

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from mt1bridge.cloud import kept, replies
 from mt1bridge.cloud.budget import Budget
+from mt1bridge.cloud.outcomes import DevicesListed, KeepBudget, KeepToken, KeptToken, Outcome
 from mt1bridge.cloud.rest import RestWorker
-from mt1bridge.cloud.session import CloudSession, DevicesListed, KeepBudget, KeepToken, KeptToken, Outcome
+from mt1bridge.cloud.session import CloudSession
 from mt1bridge.config.settings import Settings
 from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import CloudError

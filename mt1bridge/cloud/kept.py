@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mt1bridge.cloud.budget import BudgetMemo
-from mt1bridge.cloud.session import KeptToken
+from mt1bridge.cloud.outcomes import KeptToken
 from mt1bridge.model.secret import Secret
 
 TOKEN_FILE = "token.json"

@@ -4,110 +4,39 @@ MT1-API sections 2 to 5 say how the server behaves; CONTRACT section 4 names the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-from urllib.parse import quote
 
-from mt1bridge.cloud import replies, subscription
+from mt1bridge.cloud import calls, replies, subscription
 from mt1bridge.cloud.budget import Budget, BudgetMemo
-from mt1bridge.cloud.decode import decode_history_row, decode_push
-from mt1bridge.cloud.json_text import compact
+from mt1bridge.cloud.calls import InFlight, Purpose, Request
+from mt1bridge.cloud.decode import decode_push
+from mt1bridge.cloud.doubt import Doubt
+from mt1bridge.cloud.outcomes import DevicesListed, KeepBudget, KeepToken, KeptToken, Outcome, Pushed
 from mt1bridge.cloud.overlap import Overlap
-from mt1bridge.cloud.subscription import Subscription, SubscriptionLost, SubscriptionStands, TokenDoubted
+from mt1bridge.cloud.subscription import Subscription, TokenDoubted
 from mt1bridge.model.clock import Now
-from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
+from mt1bridge.model.history import Failure, Wanted, WantFailed
 from mt1bridge.model.secret import Secret
 from mt1bridge.model.status import AlertOver, AlertRaised, Device, Note
-from mt1bridge.model.trigger import ChannelId, Malformed, Seen
+from mt1bridge.model.trigger import Malformed
 from mt1bridge.model.upstream import (
     Answer,
     Call,
-    CloseLink,
     LinkConnected,
     LinkLost,
     LinkMessage,
     LinkOddity,
     LinkSubscribed,
-    Method,
     NoAnswer,
-    OpenLink,
     Trouble,
 )
 from mt1bridge.runtime.backoff import Backoff, Pace
 
 LIST_EVERY_S = 3600.0
 POLL_AFTER_S = 15.0
-TOKEN_YOUNG_S = 3600.0  # tokens live some hours (MT1-API, section 2)
 LIST_AGAIN_S = 300.0
 UNSENT = {Trouble.DNS, Trouble.REFUSED, Trouble.TLS, Trouble.PROXY}
 QUOTA_TEXT = "The MT1 server's call quota is used up; no REST call is made until it is over. Push goes on."
 NO_WEBSOCKET = {Trouble.UPGRADE, Trouble.PROXY}
-
-
-@dataclass(frozen=True, slots=True)
-class KeptToken:
-    """What is kept over a restart (file mode 0600). obtained_ms: UTC ms."""
-
-    username: str
-    token: Secret
-    account: str
-    obtained_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeepToken:
-    """Write the token down; None: forget it."""
-
-    kept: KeptToken | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeepBudget:
-    memo: BudgetMemo
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """Sightings of one pushed message, in their order."""
-
-    seen: tuple[Seen, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DevicesListed:
-    devices: tuple[Device, ...]
-
-
-class Purpose(Enum):
-    LOGIN = "login"
-    VERIFY = "verify"
-    LIST = "list"
-    WANT = "want"
-
-
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    call: Call
-    purpose: Purpose
-    wanted: Wanted | None
-    asked_ms: int
-
-
-Outcome = (
-    OpenLink
-    | CloseLink
-    | Call
-    | KeepToken
-    | KeepBudget
-    | Pushed
-    | Found
-    | DevicesListed
-    | SubscriptionStands
-    | SubscriptionLost
-    | Note
-    | AlertRaised
-    | AlertOver
-)
 
 
 class CloudSession:
@@ -130,14 +59,9 @@ class CloudSession:
         self._rest_backoff = Backoff(Pace(2.0, 60.0), rand, forget_after_s=0.0)
         self._rest_try_at = 0.0
         self._kept: KeptToken | None = None
-        self._proven = False  # the token was accepted by a call since it was obtained
-        self._obtained_at = float("-inf")  # monotonic second of the last login
-        self._in_flight: _InFlight | None = None
-        self._repeat: _InFlight | None = None
-        self._verify = False
-        self._doubtful: _InFlight | None = None  # refused again with a fresh token
-        self._suspects: set[str] = set()  # paths that were refused, and that no later token was accepted for yet
-        self._refused_paths: set[str] = set()  # paths that are refused with a token that is good
+        self._doubt = Doubt()
+        self._in_flight: InFlight | None = None
+        self._repeat: Request | None = None
         self._list_at = 0.0
         self._listed: tuple[str, ...] | None = None
         self._refused_devices: frozenset[str] = frozenset()
@@ -232,7 +156,7 @@ class CloudSession:
         if username != self._username or other_server:
             outcomes += self._forget_session()
         if (username, password) != (self._username, self._password) or other_server:
-            if self._in_flight is not None and self._in_flight.purpose is Purpose.LOGIN:
+            if self._in_flight is not None and self._in_flight.request.purpose is Purpose.LOGIN:
                 self._in_flight = None  # its answer is about credentials that hold no longer
             outcomes += self._login_no_longer_refused()
             self._budget.login_accepted(now)
@@ -245,8 +169,8 @@ class CloudSession:
     def _forget_session(self) -> list[Outcome]:
         """Nothing of the session with this account or server holds any longer."""
         closing = [outcome for one in self.subscription.drop() for outcome in self._link_outcome(one)]
-        self._kept = self._listed = self._in_flight = self._repeat = self._doubtful = None
-        self._verify, self._proven, self._suspects, self._refused_paths = False, False, set(), set()
+        self._kept = self._listed = self._in_flight = self._repeat = None
+        self._doubt = Doubt()
         self._list_at, self.list_refused = 0.0, False
         self._overlap = Overlap()
         return [*closing, KeepToken(None)]
@@ -299,19 +223,12 @@ class CloudSession:
     def ask(self, wanted: Wanted, now: Now) -> list[Outcome]:
         """Ask for a count or a page now; only when `free_at` has come."""
         assert self._kept is not None
-        at = wanted.at
-        path = f"/mt1/api/devices/{at.device}/channel/{at.channel[1:]}/trigger"
-        if isinstance(wanted, CountWanted):
-            return [self._call(Purpose.WANT, Method.GET, f"{path}/count", {}, now, wanted)]
-        query = {"limit": str(wanted.limit), "offset": str(wanted.offset), "timestampTo_ms": str(wanted.to_ms)}
-        if wanted.from_ms is not None:
-            query["timestampFrom_ms"] = str(wanted.from_ms)
-        return [self._call(Purpose.WANT, Method.GET, path, query, now, wanted)]
+        return [self._call(calls.want(wanted), now)]
 
     def _own_purpose(self, now: Now) -> Purpose | None:
         if self._kept is None:
             return Purpose.LOGIN
-        if self._verify:
+        if self._doubt.verify:
             return Purpose.VERIFY
         if self._repeat is not None:
             return self._repeat.purpose
@@ -327,39 +244,25 @@ class CloudSession:
         if now.monotonic < max(self._budget.next_at(now, login=login), self._rest_try_at):
             return []
         if login:
-            call = self._call(purpose, Method.POST, "/mt1/api/user/login", {}, now, None)
+            call = self._call(calls.login(), now)
             return [KeepBudget(self._budget.memo(now)), call]
-        if self._repeat is not None and not self._verify:
-            repeat, self._repeat = self._repeat, None
-            call = self._call(
-                repeat.purpose, repeat.call.method, repeat.call.path, dict(repeat.call.query), now, repeat.wanted
-            )
-            return [call]
-        if purpose is Purpose.VERIFY:
-            return [self._call(purpose, Method.GET, "/mt1/api/user/current", {}, now, None)]
         assert self._kept is not None
+        if purpose is Purpose.VERIFY:
+            return [self._call(calls.verify(), now)]
+        if self._repeat is not None:
+            repeat, self._repeat = self._repeat, None
+            return [self._call(repeat, now)]
         self._list_at = now.monotonic + LIST_EVERY_S
-        return [
-            self._call(
-                purpose, Method.GET, f"/mt1/api/user/{quote(self._kept.account, safe='')}/devices", {}, now, None
-            )
-        ]
+        return [self._call(calls.list_devices(self._kept.account), now)]
 
-    def _call(
-        self,
-        purpose: Purpose,
-        method: Method,
-        path: str,
-        query: dict[str, str],
-        now: Now,
-        wanted: Wanted | None,
-    ) -> Call:
+    def _call(self, request: Request, now: Now) -> Call:
         self.calls += 1
-        login = (self._username, self._password) if purpose is Purpose.LOGIN else None
-        token = self._kept.token if self._kept and purpose is not Purpose.LOGIN else None
-        call = Call(self.calls, method, path, query, login, token)
-        self._budget.made(now, login=purpose is Purpose.LOGIN)
-        self._in_flight = _InFlight(call, purpose, wanted, now.utc_ms)
+        is_login = request.purpose is Purpose.LOGIN
+        login = (self._username, self._password) if is_login else None
+        token = self._kept.token if self._kept and not is_login else None
+        call = Call(self.calls, request.method, request.path, request.query, login, token)
+        self._budget.made(now, login=is_login)
+        self._in_flight = InFlight(request, call, now.utc_ms)
         return call
 
     # --- what comes from the link -------------------------------------------------------------------
@@ -388,7 +291,7 @@ class CloudSession:
 
     def _link_outcome(self, outcome: subscription.Outcome) -> list[Outcome]:
         if isinstance(outcome, TokenDoubted):
-            self._verify = True
+            self._doubt.verify = True
             return []
         return [outcome]
 
@@ -399,32 +302,33 @@ class CloudSession:
         if flight is None or event.call != flight.call.call:
             return []
         self._in_flight = None
+        request = flight.request
         outcome = replies.judge(event, now.utc_ms)
         if isinstance(outcome, replies.QuotaExceeded):
-            return self._rest_answers(now) + self._quota(outcome, flight, now)
+            return self._rest_answers(now) + self._quota(outcome, request, now)
         login = None
-        if flight.purpose is Purpose.LOGIN and isinstance(event, Answer) and isinstance(outcome, replies.Ok):
+        if request.purpose is Purpose.LOGIN and isinstance(event, Answer) and isinstance(outcome, replies.Ok):
             login = replies.read_login(event, outcome)
         if isinstance(login, replies.Transient):
             outcome = login
         if isinstance(outcome, replies.Transient):
-            return self._transient(outcome, flight, now)
+            return self._transient(outcome, request, now)
         outcomes = self._rest_answers(now) + self._quota_over()
         if isinstance(login, replies.Login):
             return outcomes + self._logged_in(login, now)
-        if flight.purpose is Purpose.LOGIN:
+        if request.purpose is Purpose.LOGIN:
             return outcomes + self._login_refused(outcome.text, now)
         if isinstance(outcome, replies.AuthRefused):
-            return outcomes + self._token_refused(outcome.text, flight, now)
-        if flight.purpose is Purpose.VERIFY and not isinstance(outcome, replies.Ok):
-            return outcomes + self._token_refused(outcome.text, flight, now)
+            return outcomes + self._token_refused(outcome.text, request, now)
+        if request.purpose is Purpose.VERIFY and not isinstance(outcome, replies.Ok):
+            return outcomes + self._token_refused(outcome.text, request, now)
         self._budget.succeeded(now)
-        self._proven = True
+        self._doubt.accepted()
         outcomes += self._login_no_longer_refused()
-        if flight.purpose is Purpose.VERIFY:
+        if request.purpose is Purpose.VERIFY:
             return outcomes + self._verified(now)
         if isinstance(outcome, replies.Refused):
-            return outcomes + self._path_refused(outcome.text, flight, now)
+            return outcomes + self._path_refused(outcome.text, request, now)
         return outcomes + self._ok(outcome, flight)
 
     def _rest_answers(self, now: Now) -> list[Outcome]:
@@ -441,7 +345,7 @@ class CloudSession:
             outcomes += [AlertOver("quota"), Note("quota_over", "info", public=True)]
         return outcomes
 
-    def _quota(self, outcome: replies.QuotaExceeded, flight: _InFlight, now: Now) -> list[Outcome]:
+    def _quota(self, outcome: replies.QuotaExceeded, request: Request, now: Now) -> list[Outcome]:
         self._budget.quota_hit(now, outcome.retry_after_s)
         memo = self._budget.memo(now)
         pause_s = ((memo.quota_until_ms or now.utc_ms) - now.utc_ms) / 1000
@@ -451,33 +355,36 @@ class CloudSession:
             KeepBudget(memo),
             Note("quota_hit", "warning", facts, public=True),
             AlertRaised("quota", QUOTA_TEXT, facts),
-            *self._not_now(flight, outcome.text, now),
+            *self._not_now(request, outcome.text, now),
         ]
 
-    def _transient(self, outcome: replies.Transient, flight: _InFlight, now: Now) -> list[Outcome]:
+    def _transient(self, outcome: replies.Transient, request: Request, now: Now) -> list[Outcome]:
         delay = self._rest_backoff.failed(now.monotonic)
         self._rest_try_at = now.monotonic + delay
         outcomes: list[Outcome] = []
-        if flight.purpose is Purpose.LOGIN and outcome.trouble in UNSENT:
+        if request.purpose is Purpose.LOGIN and outcome.trouble in UNSENT:
             self._budget.login_unsent()
             outcomes.append(KeepBudget(self._budget.memo(now)))
         facts: dict[str, object] = {"text": outcome.text, "retry_in_s": round(delay, 1)}
         told = self.rest_works is False
         outcomes.append(Note("rest_failed", "debug" if told else "warning", facts))
         self.rest_works, self.rest_trouble = False, outcome.text
-        if flight.purpose is Purpose.VERIFY and outcome.trouble is None:  # it answers this alone so: do not insist
-            self._verify = False
-            doubtful, self._doubtful = self._doubtful, None
-            return outcomes + (self._not_now(doubtful, outcome.text, now) if doubtful else [])
-        return outcomes + self._not_now(flight, outcome.text, now)
+        if request.purpose is Purpose.VERIFY and outcome.trouble is None:  # it answers this alone so: do not insist
+            return outcomes + self._waiting_not_now(outcome.text, now)
+        return outcomes + self._not_now(request, outcome.text, now)
 
-    def _not_now(self, flight: _InFlight, text: str, now: Now) -> list[Outcome]:
+    def _not_now(self, request: Request, text: str, now: Now) -> list[Outcome]:
         """It was not answered: it is asked for again later, and other calls are not kept waiting for it."""
-        if flight.purpose is Purpose.LIST:
+        if request.purpose is Purpose.LIST:
             self._list_at = 0.0 if self.devices is None else now.monotonic + LIST_AGAIN_S
-        if flight.wanted is None:
+        if request.wanted is None:
             return []
-        return [WantFailed(flight.wanted, Failure.TRANSIENT, text)]
+        return [WantFailed(request.wanted, Failure.TRANSIENT, text)]
+
+    def _waiting_not_now(self, text: str, now: Now) -> list[Outcome]:
+        """What waited for the token to be verified is judged no more."""
+        waiting = self._doubt.settled()
+        return self._not_now(waiting, text, now) if waiting is not None else []
 
     def _logged_in(self, login: replies.Login, now: Now) -> list[Outcome]:
         if not login.account.may_time:
@@ -486,9 +393,9 @@ class CloudSession:
         self._budget.login_accepted(now)
         self.logins += 1
         self._kept = KeptToken(self._username, login.token, login.account.id, now.utc_ms)
-        self._proven, self._obtained_at = False, now.monotonic
+        self._doubt.obtained(now.monotonic)
         if self.login_refused is not None:
-            self._verify = True  # the trouble is over once the token is accepted too
+            self._doubt.verify = True  # the trouble is over once the token is accepted too
         self.subscription.retry_now(now)
         facts = {"note": login.note} if login.note else {}
         return [
@@ -507,7 +414,8 @@ class CloudSession:
         self._budget.login_refused(now)
         first = self.login_refused is None
         self.login_refused = text
-        self._kept, self._repeat, self._verify, self._doubtful = None, None, False, None
+        self._kept = self._repeat = None
+        self._doubt.settled()
         wait_s = self._budget.next_at(now, login=True) - now.monotonic
         facts: dict[str, object] = {"text": text, "retry_in_s": round(wait_s)}
         return [
@@ -521,27 +429,15 @@ class CloudSession:
         words = f"The MT1 server refuses our login: {text}. Check mt1.username and the password."
         return AlertRaised("login_refused", words, {"username": self._username})
 
-    def _token_refused(self, text: str, flight: _InFlight, now: Now) -> list[Outcome]:
+    def _token_refused(self, text: str, request: Request, now: Now) -> list[Outcome]:
         """The first refusal of a token is its end; the second in a row is no matter of age."""
-        if flight.purpose is Purpose.VERIFY:
-            self._verify = False
-            doubtful, self._doubtful = self._doubtful, None
-            waiting = self._not_now(doubtful, text, now) if doubtful else []
-            if not self._proven and self.logins:
-                return waiting + self._login_refused(text, now)
-            return waiting + self._forget_token(text)
-        if self._may_be_the_path(flight, now):
-            self._verify, self._doubtful = True, flight  # is it the token, or this path alone?
+        if request.purpose is Purpose.VERIFY:
+            waiting = self._waiting_not_now(text, now)
+            return waiting + (self._login_refused(text, now) if self._doubt.is_unproven else self._forget_token(text))
+        if self._doubt.refused(request, now.monotonic):
             return []
-        self._suspects.add(flight.call.path)
-        self._repeat = flight
+        self._repeat = request
         return self._forget_token(text)
-
-    def _may_be_the_path(self, flight: _InFlight, now: Now) -> bool:
-        """A server that refuses calls of one kind must not cost a login for each of them."""
-        if flight.call.path in self._suspects | self._refused_paths or (not self._proven and self.logins):
-            return True
-        return bool(self._refused_paths) and now.monotonic - self._obtained_at < TOKEN_YOUNG_S
 
     def _forget_token(self, text: str) -> list[Outcome]:
         self._kept = None
@@ -549,36 +445,27 @@ class CloudSession:
 
     def _verified(self, now: Now) -> list[Outcome]:
         """The token is good: what was refused with it is refused for good, for this path alone."""
-        self._verify = False
-        doubtful, self._doubtful = self._doubtful, None
-        if doubtful is None:
+        waiting = self._doubt.settled()
+        if waiting is None:
             return []
-        self._suspects.discard(doubtful.call.path)
-        self._refused_paths.add(doubtful.call.path)
-        return self._path_refused("the MT1 server refuses this call, though it accepts the token", doubtful, now)
+        self._doubt.is_the_path(waiting.path)
+        return self._path_refused("the MT1 server refuses this call, though it accepts the token", waiting, now)
 
-    def _path_refused(self, text: str, flight: _InFlight, now: Now) -> list[Outcome]:
-        if flight.wanted is not None:
-            return [WantFailed(flight.wanted, Failure.REFUSED, text)]
+    def _path_refused(self, text: str, request: Request, now: Now) -> list[Outcome]:
+        if request.wanted is not None:
+            return [WantFailed(request.wanted, Failure.REFUSED, text)]
         told, self.list_refused = self.list_refused, True
         if self.devices is None:
             self._list_at = now.monotonic + LIST_AGAIN_S
         return [Note("device_list_refused", "debug" if told else "warning", {"text": text})]
 
-    def _ok(self, outcome: replies.Ok, flight: _InFlight) -> list[Outcome]:
-        self._suspects.discard(flight.call.path)
-        self._refused_paths.discard(flight.call.path)
-        if flight.purpose is Purpose.LIST:
+    def _ok(self, outcome: replies.Ok, flight: InFlight) -> list[Outcome]:
+        request = flight.request
+        self._doubt.answered(request.path)
+        if request.purpose is Purpose.LIST:
             return self._devices(outcome)
-        wanted = flight.wanted
-        assert wanted is not None
-        if isinstance(wanted, CountWanted):
-            value = replies.count(outcome.data)
-            if value is None:
-                return [WantFailed(wanted, Failure.TRANSIENT, "the count cannot be read")]
-            return [Counted(wanted.at, value)]
-        rows = tuple(_row_of(row, wanted.at) for row in outcome.data)
-        return [PageRead(wanted, rows, flight.asked_ms)]
+        assert request.wanted is not None
+        return [calls.found(request.wanted, outcome.data, flight.asked_ms)]
 
     def _devices(self, outcome: replies.Ok) -> list[Outcome]:
         found = replies.devices(outcome.data)
@@ -590,15 +477,6 @@ class CloudSession:
                 outcomes.append(Note("devices_listed", "info", {"devices": ", ".join(listed) or "none"}))
             self._listed = listed
         return [*outcomes, DevicesListed(tuple(Device(d.id, d.name, d.type, d.raw) for d in found))]
-
-
-def _row_of(row: object, at: ChannelId) -> Seen:
-    """A row that names another channel than the one asked for belongs nowhere."""
-    seen = decode_history_row(row, at)
-    where = seen.channel if isinstance(seen, Malformed) else seen.id.at
-    if where is None or where == at:
-        return seen
-    return Malformed(at, compact(row), f"history of {at} lists a row of {where}")
 
 
 def _device_of(destination: str) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from mt1bridge.bridge import Bridge, Order, Start
-from mt1bridge.cloud.session import KeptToken
+from mt1bridge.cloud.outcomes import KeptToken
 from mt1bridge.config.loading import load
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging

@@ -9,7 +9,8 @@ from typing import Any
 
 from mt1bridge.bridge import Bridge, Event, Order, Start
 from mt1bridge.cloud import kept, replies
-from mt1bridge.cloud.session import UNSENT, KeepBudget, KeepToken
+from mt1bridge.cloud.outcomes import KeepBudget, KeepToken
+from mt1bridge.cloud.session import UNSENT
 from mt1bridge.config.settings import (
     DeviceSettings,
     HomeAssistantSettings,

@@ -6,14 +6,8 @@ from itertools import cycle, pairwise
 import pytest
 
 from mt1bridge.cloud.budget import Budget, BudgetMemo
-from mt1bridge.cloud.session import (
-    CloudSession,
-    DevicesListed,
-    KeepBudget,
-    KeepToken,
-    KeptToken,
-    Pushed,
-)
+from mt1bridge.cloud.outcomes import DevicesListed, KeepBudget, KeepToken, KeptToken, Pushed
+from mt1bridge.cloud.session import CloudSession
 from mt1bridge.cloud.subscription import SubscriptionStands
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, PageRead, PageWanted, WantFailed

@@ -1,7 +1,8 @@
 """What stood when the last process ended still stands for the next one, and is told again."""
 
 from mt1bridge.cloud.budget import Budget, BudgetMemo
-from mt1bridge.cloud.session import CloudSession, KeptToken
+from mt1bridge.cloud.outcomes import KeptToken
+from mt1bridge.cloud.session import CloudSession
 from mt1bridge.model.clock import Now
 from mt1bridge.model.secret import Secret
 

@@ -8,7 +8,7 @@ import pytest
 
 from mt1bridge.bridge import Bridge, Event
 from mt1bridge.bridge.delivery import Delivery
-from mt1bridge.cloud.session import KeepBudget
+from mt1bridge.cloud.outcomes import KeepBudget
 from mt1bridge.feed.corrections import Corrections, Verdict
 from mt1bridge.feed.intake import Intake
 from mt1bridge.feed.reconcile import Reconciliation
