@@ -6,7 +6,6 @@ not take what was told (CONTRACT, section 3, `journal`).
 """
 
 import contextlib
-import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from mt1bridge.journal import merge
 from mt1bridge.journal.checkpoint import Checkpoints
-from mt1bridge.journal.mark import Left, Mark
+from mt1bridge.journal.file import JournalFile
 from mt1bridge.journal.store import Store
 from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
@@ -24,8 +23,6 @@ from mt1bridge.model.trigger import ChannelId, TriggerId
 
 Retold = Callable[[Known, Known, bool], Learned | None]
 
-FILE = "journal.db"
-MARK = "journal.whole"
 REPEATS = "repeats"  # whether history is still to be read for the first time since the epoch began
 
 
@@ -56,15 +53,10 @@ class Journal:
         new_id: Callable[[], str],
         open_store: Callable[[str], Store] = Store,
     ) -> None:
-        self._path = directory / FILE
-        self._mark = Mark(directory / MARK)
-        self._run = secrets.token_hex(8)  # names this process in the file and in the mark
-        self._left: Left | None = None  # the mark as the last process left it
-        self._marked: Left | None = None
-        self._boot_id = boot_id
+        self._file = JournalFile(directory, boot_id, open_store)
         self._new_id = new_id
         self._open_store = open_store
-        self._checkpoints = Checkpoints(self._path)
+        self._checkpoints = Checkpoints(self._file.path)
         self._disk: Store | None = None
         self._unread = False  # what the file holds is not known yet
         self._memory: Store | None = None  # in use while the disk takes nothing
@@ -78,16 +70,15 @@ class Journal:
         # Something may have been told before this journal began that it does not know of, and history shows as news.
         self.may_repeat = True
         self.trouble: str | None = None
-        self.set_aside: str | None = None  # the name that a file got which could not be read
         self.was_unread = False  # when the disk took writes again, it held what nobody had read
 
     # --- open and close -----------------------------------------------------------------------------
 
     def open(self, now_ms: int) -> Opened:
-        fresh = not self._path.exists()
-        self._left = self._mark.read()
+        fresh = not self._file.path.exists()
+        self._file.read_mark()
         try:
-            self._disk = self._usable(now_ms)
+            self._disk = self._file.open(now_ms)
             fresh = fresh or self._disk.last_epoch() is None  # a power cut may leave a file and nothing in it
             self._continue_or_begin(self._disk, now_ms)
         except (sqlite3.Error, OSError) as error:
@@ -95,81 +86,28 @@ class Journal:
             self._disk_failed(error, now_ms)
         return Opened(fresh, self.set_aside, self.trouble)
 
-    def _usable(self, now_ms: int) -> Store:
-        """The file; where it cannot be understood, it is set aside and a new one takes its place."""
-        try:
-            return self._checked()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
-                raise
-            self.set_aside = self._set_aside(now_ms)
-            return self._checked()
-
-    def _checked(self) -> Store:
-        store = self._open_store(str(self._path))
-        try:
-            if store.meta("clean") != "1" or not self._is_as_left(store):
-                verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if verdict != "ok":
-                    raise sqlite3.DatabaseError(f"quick_check: {verdict}")
-        except BaseException:
-            store.close()
-            raise
-        self._path.chmod(0o600)
-        return store
-
-    def _set_aside(self, now_ms: int) -> str:
-        name = f"{FILE}.corrupt-{now_ms}"
-        for suffix in ("", "-wal", "-shm"):
-            part = self._path.with_name(FILE + suffix)
-            if part.exists():
-                part.rename(self._path.with_name(name + suffix))
-        return name
-
-    def _is_as_left(self, store: Store) -> bool:
-        """Whether this is the file that the last process wrote, and as new as what that one told."""
-        left = self._left
-        if left is None or store.meta("file") != self._file_id() or store.meta("run") != left.run:
-            return False
-        return not left.is_later_than(store.last_n, store.owed_count)
-
-    def _goes_on(self, store: Store) -> bool:
-        """The same machine run with the same file goes on; so does a clean end. Anything else begins an epoch."""
-        same_run = bool(self._boot_id) and store.meta("boot") == self._boot_id
-        return self._is_as_left(store) and (same_run or store.meta("clean") == "1")
+    @property
+    def set_aside(self) -> str | None:
+        """The name that a file got which could not be read."""
+        return self._file.set_aside
 
     def _continue_or_begin(self, store: Store, now_ms: int) -> None:
         store.db.execute("PRAGMA synchronous = FULL")
         store.begin()
         last = store.last_epoch()
-        if last and self._goes_on(store):
+        if last and self._file.goes_on(store):
             self._epoch, self.journal, self.opened_ms = last
         else:
             n = (last[0] if last else 0) + 1
-            reason = "first start" if not last else "unclean end" if self._is_as_left(store) else "another file"
+            reason = "first start" if not last else "unclean end" if self._file.is_as_left(store) else "another file"
             self._begin_epoch(store, n, now_ms, reason)
             store.adopt(n, store.last_n)  # some of it may have been told, and its acknowledgement lost
             store.set_meta(REPEATS, "1" if last else "0")
         self.may_repeat = store.meta(REPEATS) == "1"
-        self._sign(store)
+        self._file.sign(store)
         store.commit()
-        self._mark_whole(store)
+        self._file.mark_whole(store)
         store.db.execute("PRAGMA synchronous = NORMAL")
-
-    def _file_id(self) -> str:
-        return str(self._path.stat().st_ino)
-
-    def _sign(self, store: Store) -> None:
-        """Write down, in the open transaction, who writes to this file from now on."""
-        for key, value in (("boot", self._boot_id), ("file", self._file_id()), ("run", self._run), ("clean", "0")):
-            store.set_meta(key, value)
-
-    def _mark_whole(self, store: Store, durable: bool = False) -> None:
-        """Without the mark, numbers were told that the file does not know: the next process begins an epoch."""
-        left = Left(self._run, store.last_n, store.owed_count)
-        if durable or left != self._marked:
-            self._mark.write(left, durable)
-            self._marked = left
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
@@ -186,7 +124,7 @@ class Journal:
                 self._disk.set_meta("clean", "1")
                 self._disk.commit()
                 self._disk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self._mark_whole(self._disk, durable=True)
+                self._file.mark_whole(self._disk, durable=True)
         for store in (self._disk, self._memory):
             if store is not None:
                 store.close()
@@ -266,7 +204,7 @@ class Journal:
             self.store.commit()
         self._batch.clear()
         if self._memory is None:
-            self._mark_whole(self.store)
+            self._file.mark_whole(self.store)
             try:
                 if self._sync:
                     self._sync_disk(now_ms)
@@ -291,8 +229,7 @@ class Journal:
         if self._memory is not None:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
-        self._mark.remove()
-        self._marked = None
+        self._file.unmark()
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
         last = self._epoch
@@ -323,12 +260,12 @@ class Journal:
             return True
         self.commit(now_ms)
         try:
-            self._disk = disk = self._disk or self._usable(now_ms)
+            self._disk = disk = self._disk or self._file.open(now_ms)
             disk.db.execute("PRAGMA synchronous = NORMAL")  # it may have failed in the middle of a durable commit
             disk.begin()
             self.was_unread = self._unread and disk.last_epoch() is not None
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
-            in_doubt = disk.last_n if self.was_unread and not self._goes_on(disk) else 0
+            in_doubt = disk.last_n if self.was_unread and not self._file.goes_on(disk) else 0
             merge.give(self._memory, disk, self._acknowledged, self.was_unread, merge.shown_by_disk(overtaken))
             if self._unread:
                 disk.recount()
@@ -338,7 +275,7 @@ class Journal:
             disk.adopt(epoch[0], in_doubt)
             if self.was_unread:
                 disk.set_meta(REPEATS, "1")
-            self._sign(disk)
+            self._file.sign(disk)
             disk.raise_n(self._memory.next_n)
             for learned in starmap(retold, overtaken):
                 if learned is not None:
@@ -354,7 +291,7 @@ class Journal:
                 self._disk = None
             return False
         self._epoch, self.journal, self.opened_ms = epoch
-        self._mark_whole(disk)
+        self._file.mark_whole(disk)
         self._memory.close()
         self._memory = None
         self._unread = False
@@ -467,7 +404,3 @@ class Journal:
         except sqlite3.Error:
             if self._memory is None or store is self._memory:
                 raise
-
-
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mt1bridge.journal import codec, schema
-from mt1bridge.journal.journal import FILE
+from mt1bridge.journal.file import FILE
 from mt1bridge.model.errors import JournalError
 from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.trigger import TICKS_PER_MS, ChannelId, Reading

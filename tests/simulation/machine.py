@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from mt1bridge.journal.journal import FILE
+from mt1bridge.journal.file import FILE
 from mt1bridge.journal.store import Store
 from mt1bridge.model.clock import Now
 from tests.simulation.timeline import Timeline

@@ -11,7 +11,8 @@ import pytest
 
 from mt1bridge.cli import main
 from mt1bridge.feed.intake import Intake, questions
-from mt1bridge.journal.journal import FILE, Journal
+from mt1bridge.journal.file import FILE
+from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.query import JournalReader
 from mt1bridge.journal.verify import verify
 from mt1bridge.model.errors import JournalError

@@ -10,7 +10,8 @@ from itertools import count
 
 import pytest
 
-from mt1bridge.journal.journal import FILE, MARK, Journal
+from mt1bridge.journal.file import FILE, MARK
+from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.mark import SIZE
 from mt1bridge.journal.query import JournalReader
 from mt1bridge.journal.store import Store

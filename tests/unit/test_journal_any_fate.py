@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from test_journal import C0, C1, DAY, NOW, Machine, correction, rejected, retold, trigger
 
-from mt1bridge.journal.journal import FILE, MARK
+from mt1bridge.journal.file import FILE, MARK
 from mt1bridge.journal.query import JournalReader
 from mt1bridge.journal.verify import verify
 from mt1bridge.model.known import ChannelMemory
