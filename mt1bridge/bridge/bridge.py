@@ -9,22 +9,17 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from mt1bridge import __version__
-from mt1bridge.bridge.beginning import Beginning
+from mt1bridge.bridge import assembly
 from mt1bridge.bridge.commands import Commands
 from mt1bridge.bridge.delivery import Delivery
 from mt1bridge.bridge.learning import Learning
-from mt1bridge.bridge.parts import Event, Measures, Order, Parts, Start
+from mt1bridge.bridge.parts import Event, Measures, Order, Start
 from mt1bridge.bridge.report import Report
-from mt1bridge.cloud.budget import Budget
 from mt1bridge.cloud.outcomes import DevicesListed, Pushed
 from mt1bridge.cloud.outcomes import Outcome as CloudOutcome
-from mt1bridge.cloud.session import CloudSession
 from mt1bridge.cloud.subscription import SubscriptionLost, SubscriptionStands
 from mt1bridge.config.settings import Settings
-from mt1bridge.feed.clocks import DeviceClocks
 from mt1bridge.feed.intake import Intake
-from mt1bridge.feed.reconcile import Reconcile, Reconciliation
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging, StagingLostError
 from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent
@@ -35,10 +30,6 @@ from mt1bridge.model.orders import DiskMeasured, Finished, JournalTrouble, StopA
 from mt1bridge.model.status import AlertOver, AlertRaised, Note
 from mt1bridge.model.upstream import Answer, LinkEvent, NoAnswer
 from mt1bridge.mqtt import session as broking
-from mt1bridge.mqtt.handover import Handover
-from mt1bridge.mqtt.session import BrokerSession
-from mt1bridge.topics.desk import Called, Desk, Identity, will
-from mt1bridge.topics.health import Counters
 from mt1bridge.topics.names import Names
 
 STOP_GRACE_S = 3.0
@@ -59,7 +50,7 @@ class Bridge:
         random: Random,
         measures: Measures | None = None,
     ) -> None:
-        self.parts = parts = _parts(settings, journal, staging, start, now, random, measures or Measures())
+        self.parts = parts = assembly.parts(settings, journal, staging, start, now, random, measures or Measures())
         self._report = Report(parts)
         self._learning = Learning(parts)
         self._delivery = Delivery(parts)
@@ -268,7 +259,7 @@ class Bridge:
             if verb is not None:
                 self._commands.arrived(verb, event)
                 return
-            if event.topic in _birth_topics(parts.settings) and event.payload == b"online":
+            if event.topic in assembly.birth_topics(parts.settings) and event.payload == b"online":
                 self._born_at = parts.now.monotonic + BIRTH_SPREAD_S * parts.random.random()
                 return
         self._broker_outcomes(parts.broker.handle(event, parts.now))
@@ -297,10 +288,10 @@ class Bridge:
         mt1, reconcile = settings.mt1, settings.reconcile
         parts.called.devices = mt1.devices or ()
         parts.intake = Intake(mt1.edges, parts.called.names)
-        parts.reconciliation.reconfigure(_pace(settings), reconcile.calls_per_minute)
+        parts.reconciliation.reconfigure(assembly.pace(settings), reconcile.calls_per_minute)
         self._cloud(
             parts.session.reconfigure(
-                mt1.username, mt1.password, _configured(settings), reconcile.calls_per_minute, now,
+                mt1.username, mt1.password, assembly.configured(settings), reconcile.calls_per_minute, now,
                 other_server=(mt1.url, mt1.realtime_url, mt1.ca_file)
                 != (before.mt1.url, before.mt1.realtime_url, before.mt1.ca_file),
             )
@@ -320,11 +311,11 @@ class Bridge:
         self._delivery.lost()
         before = parts.desk
         parts.names = Names(parts.settings.mqtt.base_topic)
-        parts.desk = _desk(
+        parts.desk = assembly.desk(
             parts.settings, parts.names, parts.journal, parts.beginning, parts.reconciliation, parts.called
         )
         parts.desk.health = self._report.health
-        parts.broker = _broker_session(parts.settings, parts.names, parts.random, parts.broker.connection)
+        parts.broker = assembly.broker_session(parts.settings, parts.names, parts.random, parts.broker.connection)
         for device in before.devices():
             self._learning.devices.add(device)
         for name, alert in before.alerts().items():
@@ -358,92 +349,3 @@ class Bridge:
         self.finished = True
         self._broker_outcomes(parts.broker.stop())
         parts.orders.append(Finished())
-
-
-def _parts(
-    settings: Settings, journal: Journal, staging: Staging, start: Start, now: Now, random: Random, measures: Measures
-) -> Parts:
-    mt1, calls_per_minute = settings.mt1, settings.reconcile.calls_per_minute
-    session = CloudSession(
-        mt1.username, mt1.password, _configured(settings), Budget(calls_per_minute, random.random), random.random
-    )
-    session.restore(start.kept, start.memo, now, start.forgetful)
-    beginning = Beginning(start.began, start.first_ms, start.fresh)
-    called = Called(mt1.devices or ())
-    reconciliation = Reconciliation(_pace(settings), calls_per_minute)
-    names = Names(settings.mqtt.base_topic)
-    return Parts(
-        settings=settings,
-        journal=journal,
-        staging=staging,
-        start=start,
-        beginning=beginning,
-        random=random,
-        measures=measures,
-        names=names,
-        called=called,
-        session=session,
-        reconciliation=reconciliation,
-        clocks=DeviceClocks(journal.device_offsets()),
-        intake=Intake(mt1.edges, called.names),
-        handover=Handover(),
-        broker=_broker_session(settings, names, random, 0),
-        desk=_desk(settings, names, journal, beginning, reconciliation, called),
-        counters=Counters(),
-        orders=[],
-        now=now,
-    )
-
-
-def _desk(
-    settings: Settings,
-    names: Names,
-    journal: Journal,
-    beginning: Beginning,
-    reconciliation: Reconciliation,
-    called: Called,
-) -> Desk:
-    home_assistant = settings.home_assistant
-    identity = Identity(
-        instance=settings.instance,
-        version=__version__,
-        url=settings.mt1.url,
-        config_digest=settings.digest(),
-        started_ms=beginning.utc_ms,
-        scalar_topics=settings.mqtt.scalar_topics,
-        discovery_prefix=home_assistant.discovery_prefix if home_assistant.enabled else None,
-    )
-    return Desk(names, identity, journal, reconciliation.memory, called.names)
-
-
-def _broker_session(settings: Settings, names: Names, random: Random, connection: int) -> BrokerSession:
-    """connection: the last number that was used."""
-    subscriptions = [names.info, names.state]
-    if settings.mqtt.commands:
-        subscriptions.append(names.requests)
-    if settings.home_assistant.enabled:
-        subscriptions += _birth_topics(settings)
-    place = broking.Place(
-        instance=settings.instance,
-        protocol=settings.mqtt.protocol,
-        will=will(names),
-        info_topic=names.info,
-        state_topic=names.state,
-        subscriptions=tuple(subscriptions),
-    )
-    return BrokerSession(place, random.random, connection)
-
-
-def _birth_topics(settings: Settings) -> list[str]:
-    """Home Assistant says that it is born on `homeassistant/status`, whatever the discovery prefix, unless told to."""
-    return sorted({"homeassistant/status", f"{settings.home_assistant.discovery_prefix}/status"})
-
-
-def _pace(settings: Settings) -> Reconcile:
-    reconcile = settings.reconcile
-    return Reconcile(reconcile.interval_s, reconcile.full_interval_s, reconcile.window_s)
-
-
-def _configured(settings: Settings) -> tuple[str, ...] | None:
-    devices = settings.mt1.devices
-    return None if devices is None else tuple(device.id for device in devices)
