@@ -67,6 +67,7 @@ class Devices:
         cut_ms, configured = self._cut_ms(parts.now.monotonic), self._configured(device)
         memories = [new_memory(ChannelId(device, name), cut_ms, name in configured) for name in CHANNELS]
         parts.reconciliation.add(memories, parts.now, provisional=True)
+        self._feed(parts.reconciliation.standing(device))
         if parts.beginning.settled:
             self._feed(parts.reconciliation.recut(self._cut_ms))
 

@@ -74,8 +74,9 @@ class Learning:
         learned, repeated = parts.intake.pushed(sightings, known, told, parts.now.utc_ms, self._is_live)
         parts.counters.repeated += repeated
         for at in dict.fromkeys(at for at, _ in placed):
-            ends = sum(1 for where, one in placed if where == at and _is_end(one))
-            self.feed(parts.reconciliation.pushed(at, ends))
+            here = [one for where, one in placed if where == at]
+            newest_ms = max((one.id.timestamp for one in here if isinstance(one, Sighting)), default=0) // TICKS_PER_MS
+            self.feed(parts.reconciliation.pushed(at, sum(map(_is_end, here)), newest_ms))
         self._learn(learned)
 
     def _is_live(self, trigger: TriggerId) -> bool:
@@ -153,7 +154,7 @@ class Learning:
         ids, odd = questions(outcome.rows)
         told = parts.journal.oddities(odd)
         learned = parts.intake.odd_rows(outcome.rows, parts.journal.known(ids), told, parts.now.utc_ms)
-        parts.reconciliation.grown(outcome.at, len(learned))
+        self.feed(parts.reconciliation.grown(outcome.at, len(learned)))
         self._learn(learned)
 
     def _compare(self, order: plan.CompareNext) -> None:
@@ -178,17 +179,16 @@ class Learning:
             if absent.id.timestamp not in rows:
                 rows[absent.id.timestamp] = ()
                 known[absent.id] = absent
-        growth, loss, again = self._compare_each(order.at, rows, known)
+        growth, loss, again = self._compare_each(order.at, rows, known, scan.asked_ms)
         self.feed(parts.reconciliation.compared(scan, upto, growth, loss, again, done, parts.now))
 
     def _compare_each(
-        self, at: ChannelId, rows: dict[int, tuple[Sighting, ...]], known: dict[TriggerId, Known]
+        self, at: ChannelId, rows: dict[int, tuple[Sighting, ...]], known: dict[TriggerId, Known], asked_ms: int
     ) -> tuple[int, int, bool]:
         """(rows first listed, rows listed no more, look again soon)."""
         parts = self._parts
         memory = parts.reconciliation.memory(at)
         assert memory is not None  # a scan runs on it
-        asked_ms = parts.reconciliation.asked_ms(at)
         is_live = (
             _never if self._may_repeat() and not parts.reconciliation.was_read(at, self._lagged()) else self._is_live
         )

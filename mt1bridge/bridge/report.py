@@ -11,6 +11,7 @@ from mt1bridge.topics.standing import Facts, standing
 HEALTH_EVERY_S = 30.0
 WAITING = (Upstream.DISCONNECTED, Upstream.QUOTA, Upstream.LOGIN_REFUSED, Upstream.POLLING)
 LOGGING_IN = (Upstream.STARTING, Upstream.LOGGING_IN)  # at most one login a minute, also over restarts
+LOGIN_WAITS = "login_waits"
 SOON_S = 2.0
 MOVED_MS = 1_500  # a next try that moves by less is the same
 
@@ -48,10 +49,7 @@ class Report:
     def _tell_upstream(self) -> None:
         parts = self._parts
         state, reasons = standing(self._facts())
-        next_try_ms = None
-        wait_s = max(0.0, parts.session.next_try(parts.now) - parts.now.monotonic)
-        if state in WAITING or (state in LOGGING_IN and wait_s > SOON_S):
-            next_try_ms = parts.now.utc_ms + int(wait_s * 1000)
+        next_try_ms = self._next_try_ms(state)
         before = self._status
         same_state = before is not None and before.state is state
         same = before is not None and same_state and before.reasons == reasons
@@ -63,6 +61,20 @@ class Report:
         if not same_state:
             facts: dict[str, object] = {"state": state.value, "reasons": ", ".join(reasons)}
             parts.orders.append(Note("state_changed", "info", facts))
+
+    def _next_try_ms(self, state: Upstream) -> int | None:
+        parts, now = self._parts, self._parts.now
+        session, at = parts.session, parts.session.next_try(now)
+        degraded = state is Upstream.DEGRADED
+        if degraded and (session.rest_works is False or session.in_quota(now)):
+            at = min(at, max(session.calls_from(now), parts.reconciliation.next_due(now)))
+        elif not (
+            state in WAITING
+            or (state in LOGGING_IN and at > now.monotonic + SOON_S)
+            or (degraded and self._login_waits())
+        ):
+            return None
+        return now.utc_ms + int(max(0.0, at - now.monotonic) * 1000)
 
     def _facts(self) -> Facts:
         session, now = self._parts.session, self._parts.now
@@ -92,17 +104,29 @@ class Report:
         reasons = [f"device_refused_{device}" for device in sorted(parts.reconciliation.refused_devices)]
         reasons += [f"subscription_refused_{device}" for device in sorted(parts.session.subscription.refused)]
         reasons += [f"channel_refused_{at.device}_{at.channel}" for at in parts.reconciliation.refused_channels]
+        reasons += [f"channel_unanswered_{at.device}_{at.channel}" for at in parts.reconciliation.unanswered_channels]
+        reasons += [f"not_subscribed_{device}" for device in parts.session.not_subscribed()]
         if parts.reconciliation.missing():
             reasons.append("missing")
         if parts.journal.trouble is not None:
             reasons.append("journal")
+        if self._login_waits():
+            reasons.append(LOGIN_WAITS)
         if parts.session.rest_works is False and parts.session.subscription.subscribed:
-            reasons.append("rest_failed")
+            reasons.append(f"rest_failed: {parts.session.rest_trouble}")
         if parts.session.devices is None and parts.session.list_refused:
             reasons.append("device_list_refused")
         if parts.session.devices == ():
             reasons.append("no_devices")
         return tuple(reasons)
+
+    def _login_waits(self) -> bool:
+        """There is a subscription and no token, and that is no matter of a moment."""
+        session, now = self._parts.session, self._parts.now
+        if session.has_token or not session.subscription.subscribed:
+            return False
+        told = self._status is not None and LOGIN_WAITS in self._status.reasons
+        return told or session.next_try(now) > now.monotonic + SOON_S
 
     def _tell_availability(self) -> None:
         parts = self._parts

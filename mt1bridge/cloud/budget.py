@@ -59,6 +59,7 @@ class Budget:
         self._login_not_before: float | None = None
         self._quota_until: float | None = None
         self._quota_step = 0
+        self._restored: tuple[BudgetMemo, Now] | None = None  # by a clock that was not known to be right
 
     def next_at(self, now: Now, login: bool) -> float:
         """Return the monotonic second from which the next call may go; not later than now means: go."""
@@ -156,6 +157,7 @@ class Budget:
         A wall clock that was set back since then, one that is not known to be right, or a memo of nonsense count as
         no time passed: it waits, but never longer than the longest pause that there is.
         """
+        self._restored = None if now.good else (memo, now)
         passed_s = max(now.utc_ms - memo.saved_ms, 0) / 1000 if now.good else 0.0
         self._refused = min(max(memo.refused, 0), _MAX_REFUSED)
         self._quota_step = min(max(memo.quota_step, 0), _MAX_STEP)
@@ -165,6 +167,21 @@ class Budget:
         if memo.last_login_ms is not None:
             age_s = max(memo.saved_ms - memo.last_login_ms, 0) / 1000 + passed_s
             self._last_login = now.monotonic - age_s
+
+    def look_at_clock(self, now: Now) -> None:
+        """The clock is known to be right at last: what was over before the restart holds off nobody."""
+        if self._restored is None or not now.good:
+            return
+        memo, then = self._restored
+        self._restored = None
+        before_s = (now.utc_ms - memo.saved_ms) / 1000 - (now.monotonic - then.monotonic)
+        if before_s <= 0:
+            return
+        left = (memo.login_not_before_ms, memo.quota_until_ms)
+        if self._login_not_before == _until(left[0], memo, REFUSED_PAUSES_S[-1], 0.0, then):
+            self._login_not_before = _until(left[0], memo, REFUSED_PAUSES_S[-1], before_s, then)
+        if self._quota_until == _until(left[1], memo, RETRY_AFTER_CAP_S * (1 + JITTER), 0.0, then):
+            self._quota_until = _until(left[1], memo, RETRY_AFTER_CAP_S * (1 + JITTER), before_s, then)
 
 
 def _wall(moment: float, now: Now) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from mt1bridge.cloud import replies
 from mt1bridge.cloud.decode import decode_history_row
 from mt1bridge.cloud.json_text import compact
-from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
+from mt1bridge.model.history import Counted, CountWanted, PageRead, Wanted
 from mt1bridge.model.trigger import ChannelId, Malformed, Seen
 from mt1bridge.model.upstream import Call, Method
 
@@ -57,19 +57,19 @@ def want(wanted: Wanted) -> Request:
     path = f"/mt1/api/devices/{at.device}/channel/{at.channel[1:]}/trigger"
     if isinstance(wanted, CountWanted):
         return Request(Purpose.WANT, Method.GET, f"{path}/count", wanted=wanted)
-    query = {"limit": str(wanted.limit), "offset": str(wanted.offset), "timestampTo_ms": str(wanted.to_ms)}
+    query = {"limit": str(wanted.limit), "offset": str(wanted.offset)}
+    if wanted.to_ms is not None:
+        query["timestampTo_ms"] = str(wanted.to_ms)
     if wanted.from_ms is not None:
         query["timestampFrom_ms"] = str(wanted.from_ms)
     return Request(Purpose.WANT, Method.GET, path, query, wanted)
 
 
-def found(wanted: Wanted, data: list[object], asked_ms: int) -> Found:
-    """data: of an answer that is well."""
+def found(wanted: Wanted, data: list[object], asked_ms: int) -> Counted | PageRead | None:
+    """data: of an answer that is well. None: there is no count in it."""
     if isinstance(wanted, CountWanted):
         value = replies.count(data)
-        if value is None:
-            return WantFailed(wanted, Failure.TRANSIENT, "the count cannot be read")
-        return Counted(wanted.at, value)
+        return None if value is None else Counted(wanted.at, value)
     return PageRead(wanted, tuple(_row_of(row, wanted.at) for row in data), asked_ms)
 
 

@@ -4,8 +4,8 @@
 Every outcome has a `text` for people, which never holds a secret or an unprintable character.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -25,6 +25,7 @@ MAX_TOKEN_CHARS = 4096  # 32 are usual
 MAX_ID_CHARS = 128
 MAX_NAME_CHARS = 200
 MAX_MESSAGE_CHARS = 200
+HIDDEN = "***"
 DEVICE_RAW_LIMIT = 16 * 1024
 
 
@@ -113,6 +114,16 @@ class Device:
     type: str | None
     name: str | None
     raw: str
+
+
+def without(outcome: Outcome, secrets: Iterable[Secret]) -> Outcome:
+    """The same, where the server's words repeat a secret: without it."""
+    if isinstance(outcome, Ok):
+        return outcome
+    words = outcome.message if isinstance(outcome, Refused) else outcome.text
+    for secret in secrets:
+        words = words.replace(secret.reveal() or HIDDEN, HIDDEN)
+    return replace(outcome, message=words) if isinstance(outcome, Refused) else replace(outcome, text=words)
 
 
 def judge(reply: Answer | NoAnswer, utc_ms: int | None = None) -> Outcome:

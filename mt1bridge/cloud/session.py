@@ -10,6 +10,7 @@ from mt1bridge.cloud.budget import Budget, BudgetMemo
 from mt1bridge.cloud.calls import InFlight, Purpose, Request
 from mt1bridge.cloud.decode import decode_push
 from mt1bridge.cloud.doubt import Doubt
+from mt1bridge.cloud.json_text import text_of
 from mt1bridge.cloud.outcomes import DevicesListed, KeepBudget, KeepToken, KeptToken, Outcome, Pushed
 from mt1bridge.cloud.overlap import Overlap
 from mt1bridge.cloud.subscription import Subscription, TokenDoubted
@@ -58,6 +59,8 @@ class CloudSession:
         self._overlap = Overlap()
         self._rest_backoff = Backoff(Pace(2.0, 60.0), rand, forget_after_s=0.0)
         self._rest_try_at = 0.0
+        self._failing: set[str] = set()  # paths of counts and pages that were not answered when last asked
+        self._others_answered = False  # a count or a page was, since REST failed last
         self._kept: KeptToken | None = None
         self._doubt = Doubt()
         self._in_flight: InFlight | None = None
@@ -93,6 +96,10 @@ class CloudSession:
     def has_token(self) -> bool:
         return self._kept is not None
 
+    def not_subscribed(self) -> tuple[str, ...]:
+        """Devices that the present subscription lacks, and that another connection could not be had for."""
+        return self.subscription.lacks(self._wanted_devices())
+
     def in_quota(self, now: Now) -> bool:
         return self._budget.in_quota(now)
 
@@ -104,6 +111,10 @@ class CloudSession:
             return now.monotonic
         at = max(self._budget.next_at(now, login=self._kept is None), self._rest_try_at)
         return at if self._own_purpose(now) is not None else max(at, self._list_at)
+
+    def calls_from(self, now: Now) -> float:
+        """Monotonic second from which quota, budget and back-off let a call out."""
+        return max(self._budget.next_at(now, login=False), self._rest_try_at)
 
     def polling(self, now: Now) -> bool:
         """No push to be had, but REST works."""
@@ -158,8 +169,9 @@ class CloudSession:
         if (username, password) != (self._username, self._password) or other_server:
             if self._in_flight is not None and self._in_flight.request.purpose is Purpose.LOGIN:
                 self._in_flight = None  # its answer is about credentials that hold no longer
-            outcomes += self._login_no_longer_refused()
-            self._budget.login_accepted(now)
+            if username != self._username or other_server:
+                outcomes += self._login_no_longer_refused()
+            self._budget.login_accepted(now)  # it may be tried at once; until it has worked, what was said stands
         self._username, self._password = username, password
         if devices is None and self._configured is not None:
             self._list_at = now.monotonic
@@ -171,6 +183,7 @@ class CloudSession:
         closing = [outcome for one in self.subscription.drop() for outcome in self._link_outcome(one)]
         self._kept = self._listed = self._in_flight = self._repeat = None
         self._doubt = Doubt()
+        self._failing.clear()
         self._list_at, self.list_refused = 0.0, False
         self._overlap = Overlap()
         return [*closing, KeepToken(None)]
@@ -188,6 +201,7 @@ class CloudSession:
     def tick(self, now: Now) -> list[Outcome]:
         if self._stopping:
             return []
+        self._budget.look_at_clock(now)
         token = self._kept.token if self._kept else None
         outcomes: list[Outcome] = []
         for one in self.subscription.tick(now, token, self._wanted_devices()):
@@ -278,7 +292,7 @@ class CloudSession:
             new = tuple(seen for seen in brought if self._overlap.is_new(event.link, seen, beside))
             return [Pushed(new)] if new else []
         if isinstance(event, LinkOddity):
-            return [Pushed((Malformed(None, event.raw, event.reason),))]
+            return [Pushed((Malformed(None, text_of(event.raw.encode("utf-8", "backslashreplace")), event.reason),))]
         if isinstance(event, LinkConnected):
             self.subscription.connected_now(event)
             return []
@@ -303,7 +317,7 @@ class CloudSession:
             return []
         self._in_flight = None
         request = flight.request
-        outcome = replies.judge(event, now.utc_ms)
+        outcome = replies.without(replies.judge(event, now.utc_ms), _secrets(flight.call))
         if isinstance(outcome, replies.QuotaExceeded):
             return self._rest_answers(now) + self._quota(outcome, request, now)
         login = None
@@ -311,8 +325,16 @@ class CloudSession:
             login = replies.read_login(event, outcome)
         if isinstance(login, replies.Transient):
             outcome = login
+        found = None
+        if request.wanted is not None and isinstance(outcome, replies.Ok):
+            found = calls.found(request.wanted, outcome.data, flight.asked_ms)
+            if found is None:
+                outcome = replies.Transient("the count cannot be read")
         if isinstance(outcome, replies.Transient):
             return self._transient(outcome, request, now)
+        was_quota = self._quota_told
+        self._failing.discard(request.path)
+        self._others_answered = self._others_answered or request.wanted is not None
         outcomes = self._rest_answers(now) + self._quota_over()
         if isinstance(login, replies.Login):
             return outcomes + self._logged_in(login, now)
@@ -323,13 +345,16 @@ class CloudSession:
         if request.purpose is Purpose.VERIFY and not isinstance(outcome, replies.Ok):
             return outcomes + self._token_refused(outcome.text, request, now)
         self._budget.succeeded(now)
+        if was_quota:
+            outcomes.append(KeepBudget(self._budget.memo(now)))
         self._doubt.accepted()
         outcomes += self._login_no_longer_refused()
         if request.purpose is Purpose.VERIFY:
             return outcomes + self._verified(now)
         if isinstance(outcome, replies.Refused):
             return outcomes + self._path_refused(outcome.text, request, now)
-        return outcomes + self._ok(outcome, flight)
+        self._doubt.answered(request.path)
+        return [*outcomes, found] if found is not None else outcomes + self._devices(outcome)
 
     def _rest_answers(self, now: Now) -> list[Outcome]:
         """The server answered, whatever it said: an outage is over."""
@@ -359,13 +384,20 @@ class CloudSession:
         ]
 
     def _transient(self, outcome: replies.Transient, request: Request, now: Now) -> list[Outcome]:
+        facts: dict[str, object]
+        if request.wanted is not None and request.path in self._failing and self._others_answered:
+            facts = {"text": outcome.text, "call": request.path}  # the server answers for others: no outage
+            return [Note("rest_failed", "debug", facts), *self._not_now(request, outcome.text, now)]
+        if request.wanted is not None:
+            self._failing.add(request.path)
         delay = self._rest_backoff.failed(now.monotonic)
         self._rest_try_at = now.monotonic + delay
         outcomes: list[Outcome] = []
         if request.purpose is Purpose.LOGIN and outcome.trouble in UNSENT:
             self._budget.login_unsent()
             outcomes.append(KeepBudget(self._budget.memo(now)))
-        facts: dict[str, object] = {"text": outcome.text, "retry_in_s": round(delay, 1)}
+        facts = {"text": outcome.text, "call": request.path, "retry_in_s": round(delay, 1)}
+        self._others_answered = False
         told = self.rest_works is False
         outcomes.append(Note("rest_failed", "debug" if told else "warning", facts))
         self.rest_works, self.rest_trouble = False, outcome.text
@@ -459,14 +491,6 @@ class CloudSession:
             self._list_at = now.monotonic + LIST_AGAIN_S
         return [Note("device_list_refused", "debug" if told else "warning", {"text": text})]
 
-    def _ok(self, outcome: replies.Ok, flight: InFlight) -> list[Outcome]:
-        request = flight.request
-        self._doubt.answered(request.path)
-        if request.purpose is Purpose.LIST:
-            return self._devices(outcome)
-        assert request.wanted is not None
-        return [calls.found(request.wanted, outcome.data, flight.asked_ms)]
-
     def _devices(self, outcome: replies.Ok) -> list[Outcome]:
         found = replies.devices(outcome.data)
         outcomes: list[Outcome] = []
@@ -477,6 +501,11 @@ class CloudSession:
                 outcomes.append(Note("devices_listed", "info", {"devices": ", ".join(listed) or "none"}))
             self._listed = listed
         return [*outcomes, DevicesListed(tuple(Device(d.id, d.name, d.type, d.raw) for d in found))]
+
+
+def _secrets(call: Call) -> tuple[Secret, ...]:
+    """What the server may repeat in its words."""
+    return tuple(one for one in (call.token, call.login[1] if call.login else None) if one is not None)
 
 
 def _device_of(destination: str) -> str | None:

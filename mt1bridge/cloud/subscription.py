@@ -108,6 +108,12 @@ class Subscription:
     def devices(self) -> tuple[str, ...]:
         return self._present.devices if self._present and self._present.subscribed else ()
 
+    def lacks(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """Devices that push is missing for, after a connection that should have brought them failed."""
+        if not self.subscribed or not self._renewal_told:
+            return ()
+        return tuple(one for one in wanted if one not in self.devices() and one not in self._refused)
+
     def owns(self, link: int) -> bool:
         return any(one.number == link for one in self._open_links())
 

@@ -14,16 +14,11 @@ class Proof:
     escalate: Reach | None = None
 
 
-def conclude(
-    memory: ChannelMemory, scan: Scan, growth: int, loss: int, pushed_ends: int, asked_ms: int, now_ms: int
-) -> Proof:
-    """Judge a finished scan.
-
-    growth: rows that history shows and did not show when `memory.base_count` was explained; loss: those that it shows
-    no more. pushed_ends: clears and deletions pushed since then; a server may count them and list none (U14), so they
-    explain a rise too.
-    """
+def conclude(memory: ChannelMemory, scan: Scan, now_ms: int) -> Proof:
+    """Judge a finished scan. Clears and deletions that were pushed explain a rise too: a server may count them and
+    list none (U14)."""
     assert scan.count is not None  # every scan begins with a count
+    growth, loss, pushed_ends = memory.growth, memory.loss, memory.pushed_ends
     rise = 0 if memory.base_count is None else scan.count - memory.base_count
     left = memory.missing + rise - growth + loss - memory.carry  # what the count promises and nothing showed
     if scan.reach is not Reach.ALL:
@@ -34,10 +29,12 @@ def conclude(
         missing = max(0, left)
         carry = min(max(0, -left), growth + memory.carry)
     elif scan.rows >= scan.count:
-        missing, carry = 0, scan.rows - scan.count  # as many as it counts, and what came after the count
+        missing, carry = 0, scan.rows - scan.count + scan.beside  # as many as it counts, and what came after the count
     else:  # nothing else can be read; and not every server counts less because a row is gone (U15)
         left += min(loss, max(0, -rise)) - loss - min(pushed_ends, max(0, rise))
         missing, carry = max(0, left), min(max(0, -left), growth + memory.carry)
+    if memory.base_count is None:  # a server may count for good what it lists no more (U27): that hides nothing
+        carry = min(carry, max(0, scan.rows - scan.count) + scan.beside)
     proven = scan.reach is not Reach.NARROW
     complete = missing == 0 if proven else None
     return Proof(
@@ -49,7 +46,10 @@ def conclude(
             carry=carry,
             complete=complete if missing == 0 or proven else False,
             checked_ms=now_ms,
-            proven_ms=asked_ms if proven and missing == 0 else memory.proven_ms,
+            proven_ms=scan.asked_ms if proven and missing == 0 else memory.proven_ms,
+            growth=0,
+            loss=0,
+            pushed_ends=0,
             window_rows=scan.rows if scan.reach is Reach.WINDOW else memory.window_rows,
             read_all_ms=_read_all_ms(memory, scan, now_ms),
             # A channel that the server counts nothing on has no past: whatever it lists from now on is told.

@@ -7,17 +7,22 @@ Every channel is counted now and then. A count that changed, a new subscription,
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from mt1bridge.feed.channel import DAY_MS, Channel
-from mt1bridge.feed.outcomes import DeviceAccepted, DeviceRefused, Forget, Outcome
-from mt1bridge.feed.scan import MARGIN_MS, PAGE, Reach, Scan
+from mt1bridge.feed.channel import DAY_MS, NEVER, Channel, missing_alert
+from mt1bridge.feed.outcomes import DeviceAccepted, DeviceRefused, Outcome
+from mt1bridge.feed.scan import AHEAD_MS, MARGIN_MS, PAGE, Reach, Scan
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
 from mt1bridge.model.known import ChannelMemory, Known
+from mt1bridge.model.status import Note
 from mt1bridge.model.trigger import TICKS_PER_MS, ChannelId
 
 NARROW_BACK_MS = 600_000
-YIELD_S = 60.0  # so long after a call that brought nothing a channel lets the others go first
-YIELDING = 10.0  # more than any urgency
+YIELDING = 2.5  # what failed waits for all that is due of others, but for reads without a bound
+FRESH_S = 60.0  # so long ago an answer for one channel tells that its device is not refused
+WITNESSES = 2  # other channels that must be refused too, where some were answered before
+PAUSE_S = 15.0  # before a channel is asked again that alone brings nothing, twice as long each time
+PAUSE_CAP_S = 300.0
+ALONE = 2  # failures in a row, while others were answered, that are no accident
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Reconciliation:
         self._refused_devices: set[str] = set()
         self._scans = 0
         self._largest_page = 0
+        self._answered_at = NEVER
         self._polling = False
 
     # --- the house ----------------------------------------------------------------------------------
@@ -50,6 +56,11 @@ class Reconciliation:
                 barred = memory.at.device in self._refused_devices
                 ours = now.monotonic if provisional else None
                 self._channels[memory.at] = Channel(memory, memory, now.monotonic, barred=barred, provisional=ours)
+
+    def standing(self, device: str) -> list[Outcome]:
+        """Alerts that stand since an earlier process."""
+        memories = [channel.memory for at, channel in self._channels.items() if at.device == device]
+        return [missing_alert(memory) for memory in memories if memory.missing]
 
     def recut(self, cut_ms: Callable[[float], int]) -> list[Outcome]:
         """The clock is settled, and with it the cuts. cut_ms: of what became ours at a monotonic second."""
@@ -68,9 +79,7 @@ class Reconciliation:
     def remove(self, device: str) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for at in [at for at in self._channels if at.device == device]:
-            scan = self._channels.pop(at).scan
-            if scan:
-                outcomes.append(Forget(scan.number))
+            outcomes += self._channels.pop(at).drop()
         self._refused_devices.discard(device)
         return outcomes
 
@@ -89,7 +98,7 @@ class Reconciliation:
     def all_settled(self) -> bool:
         """Every known channel of a device that is not refused was read since the last subscription."""
         return all(
-            c.settled or c.refused
+            c.settled or c.refused or c.failures >= ALONE
             for at, c in self._channels.items()
             if c.memory.seen and at.device not in self._refused_devices
         )
@@ -106,6 +115,11 @@ class Reconciliation:
             for at, c in self._channels.items()
             if c.refused and c.memory.seen and at.device not in self._refused_devices
         )
+
+    @property
+    def unanswered_channels(self) -> list[ChannelId]:
+        """Known channels that bring nothing again and again, though the server answers for others."""
+        return sorted(at for at, c in self._channels.items() if c.failures >= ALONE and c.memory.seen and not c.barred)
 
     def was_read(self, at: ChannelId, since: float) -> bool:
         """Whether history was read to its end in a scan that began at this monotonic second or later."""
@@ -132,7 +146,8 @@ class Reconciliation:
         wanted = set(devices) if devices is not None else None
         for at, channel in self._channels.items():
             if wanted is None or at.device in wanted:
-                channel.settled = False
+                channel.settled, channel.retry_at = False, NEVER
+                channel.subscribed_at, channel.look_wanted = now.monotonic, channel.is_long
                 if channel.memory.seen:
                     channel.want_scan(Reach.WINDOW, now.monotonic)
                 else:
@@ -148,15 +163,19 @@ class Reconciliation:
 
     def reconcile_now(self, now: Now) -> None:
         for channel in self._channels.values():
+            channel.retry_at, channel.look_wanted = NEVER, channel.is_long
             channel.want_scan(Reach.WINDOW, now.monotonic)
 
-    def pushed(self, at: ChannelId, ends: int) -> list[Outcome]:
-        """A push was seen on this channel. ends: how many clears and deletions it brought."""
+    def pushed(self, at: ChannelId, ends: int, newest_ms: int = 0) -> list[Outcome]:
+        """A push was seen on this channel. ends: how many clears and deletions it brought; newest_ms: of its times."""
         channel = self._channels.get(at)
         if channel is None:
             return []
-        channel.pushed_ends += ends
-        return self.noticed(at)
+        channel.newest_ms = max(channel.newest_ms, newest_ms)
+        if not ends:
+            return self.noticed(at)
+        channel.memory = replace(channel.memory, pushed_ends=channel.memory.pushed_ends + ends, seen=True)
+        return [channel.kept_or_checked()]
 
     def noticed(self, at: ChannelId) -> list[Outcome]:
         """Something is known of this channel, though the server may not count it yet."""
@@ -182,8 +201,8 @@ class Reconciliation:
         best: tuple[float, float, Callable[[], Wanted]] | None = None
         for channel in self._channels.values():
             choice = self._choice(channel, now)
-            if choice is not None and now.monotonic - channel.failed_at < YIELD_S:
-                choice = (choice[0] + YIELDING, channel.failed_at, choice[2])
+            if choice is not None and channel.failed_at > NEVER:  # whoever is answered goes first
+                choice = (max(choice[0], YIELDING), channel.failed_at, choice[2])
             if choice is not None and (best is None or choice[:2] < best[:2]):
                 best = choice
         return best[2]() if best else None
@@ -193,15 +212,28 @@ class Reconciliation:
         return min((self._due(channel, now) for channel in self._channels.values()), default=float("inf"))
 
     def _due(self, channel: Channel, now: Now) -> float:
-        if channel.scan is not None:
-            return now.monotonic if not channel.scan.pages_done else float("inf")
-        return min(channel.count_due, channel.scan_due if channel.scan_due is not None else float("inf"))
+        if channel.is_long and channel.look is None:
+            due = now.monotonic if channel.look_wanted else min(channel.count_due, self._page_due(channel))
+        elif channel.scan is not None:
+            due = float("inf") if (channel.look or channel.scan).pages_done else now.monotonic
+        else:
+            due = min(channel.count_due, channel.scan_due if channel.scan_due is not None else float("inf"))
+        return max(due, channel.retry_at)
 
     def _choice(self, channel: Channel, now: Now) -> tuple[float, float, Callable[[], Wanted]] | None:
         """(urgency, due, how to ask): lower is sooner. A scan without bound yields to everything else."""
         scan = channel.scan
+        if now.monotonic < channel.retry_at:
+            return None
+        if channel.look is not None:
+            number = float(channel.look.number)
+            return None if channel.look.pages_done else (0.0, number, lambda: self._ask(channel, now))
+        if channel.is_long and channel.look_wanted:
+            return 1.0, now.monotonic, lambda: self._look(channel, now)
+        if channel.is_long and channel.count_due <= now.monotonic:
+            return 2.0, channel.count_due, lambda: CountWanted(channel.memory.at)
         if scan is not None:
-            if scan.pages_done:
+            if scan.pages_done or now.monotonic < self._page_due(channel):
                 return None
             urgency = 3.0 if scan.reach is Reach.ALL else 0.0
             return urgency, float(scan.number), lambda: self._ask(channel, now)
@@ -226,19 +258,40 @@ class Reconciliation:
             from_ms = min(from_ms, min(channel.absent) // TICKS_PER_MS - 2 * MARGIN_MS)
         if channel.reach is Reach.NARROW:
             from_ms = (memory.checked_ms or now.utc_ms) - NARROW_BACK_MS
-        elif channel.reach is Reach.ALL:
-            from_ms = None
-        channel.scan = Scan(self._scans, memory.at, channel.reach, from_ms, now.utc_ms, now.monotonic)
+        to_ms: int | None = max(now.utc_ms, channel.newest_ms) + AHEAD_MS
+        if channel.reach is Reach.ALL:  # whatever the device's clock says
+            from_ms = to_ms = None
+        channel.scan = Scan(self._scans, memory.at, channel.reach, from_ms, to_ms, now.monotonic)
         channel.reach = Reach.WINDOW
         return self._ask(channel, now)
 
+    def _page_due(self, channel: Channel) -> float:
+        """Without push, a long read leaves half of the budget to the counts."""
+        if not (self._polling and channel.is_long):
+            return NEVER
+        return channel.paged_at + 2 * 60.0 / max(1, self._calls_per_minute)
+
+    def _look(self, channel: Channel, now: Now) -> Wanted:
+        """A long read must not keep waiting what happens meanwhile."""
+        memory = channel.memory
+        self._scans += 1
+        channel.look_wanted = False
+        from_ms = (max(memory.checked_ms, channel.looked_ms) or now.utc_ms) - NARROW_BACK_MS
+        to_ms = max(now.utc_ms, channel.newest_ms) + AHEAD_MS
+        channel.looked_ms = now.utc_ms
+        count = memory.server_count
+        channel.look = Scan(self._scans, memory.at, Reach.NARROW, from_ms, to_ms, now.monotonic, count)
+        return self._ask(channel, now)
+
     def _ask(self, channel: Channel, now: Now) -> Wanted:
-        scan = channel.scan
+        scan = channel.look or channel.scan
         assert scan is not None
         if scan.count is None:
             return CountWanted(scan.at)
-        if not channel.asked_ms or scan.offset == 0:
-            channel.asked_ms = now.utc_ms
+        if not scan.asked_ms or scan.offset == 0:
+            scan.asked_ms = now.utc_ms
+        if scan.reach is Reach.ALL:
+            channel.paged_at = now.monotonic
         return scan.wanted()
 
     # --- what was found -----------------------------------------------------------------------------
@@ -250,14 +303,16 @@ class Reconciliation:
             return []
         if isinstance(found, WantFailed):
             return self._failed(channel, found, now)
-        outcomes = self._accepted(channel)
+        self._answered_at = now.monotonic
+        outcomes = self._accepted(channel, now)
         if isinstance(found, Counted):
             return outcomes + self._counted(channel, found.value, now)
         self._largest_page = max(self._largest_page, len(found.rows))
         return outcomes + channel.page(found, self._largest_page)
 
-    def _accepted(self, channel: Channel) -> list[Outcome]:
-        channel.refused, channel.answered = False, True
+    def _accepted(self, channel: Channel, now: Now) -> list[Outcome]:
+        channel.refused, channel.answered_at = False, now.monotonic
+        channel.failed_at, channel.failures, channel.retry_at = NEVER, 0, NEVER
         device = channel.memory.at.device
         if device not in self._refused_devices:
             return []
@@ -271,20 +326,48 @@ class Reconciliation:
 
     def _failed(self, channel: Channel, failed: WantFailed, now: Now) -> list[Outcome]:
         if failed.failure is Failure.TRANSIENT:
-            channel.failed_at = now.monotonic  # asked again, but it may be that only this one cannot be answered
-            return []
-        outcomes: list[Outcome] = [Forget(channel.scan.number)] if channel.scan else []
-        channel.scan, channel.refused = None, True
+            return self._unanswered(channel, now)
+        outcomes = channel.drop()
+        again, channel.refused = channel.refused, True
+        channel.refused_at = now.monotonic
         channel.scan_due, channel.count_due = None, now.monotonic + self._full_interval()
         device = channel.memory.at.device
-        others = [c for at, c in self._channels.items() if at.device == device]
-        if device in self._refused_devices or any(c.answered and not c.refused for c in others):
+        others = [c for at, c in self._channels.items() if at.device == device and c is not channel]
+        if device in self._refused_devices:
             return outcomes
+        if not self._is_device_refused(others, now):
+            facts: dict[str, object] = {"device": device, "channel": channel.memory.at.channel, "text": failed.text}
+            return [*outcomes, Note("channel_refused", "debug" if again else "warning", facts)]
         self._refused_devices.add(device)
-        for other in others:
+        for other in (channel, *others):
             other.scan_due, other.barred = None, True
             other.count_due = max(other.count_due, channel.count_due)
         return [*outcomes, DeviceRefused(device, failed.text)]
+
+    def _is_device_refused(self, others: list[Channel], now: Now) -> bool:
+        """One channel was refused: others of the device tell whether it is the whole. In doubt one more is asked."""
+        answered = [c for c in others if c.answered_at > NEVER and not c.refused]
+        if any(now.monotonic - c.answered_at < FRESH_S for c in answered):
+            return False
+        refused = sum(1 for c in others if c.refused and now.monotonic - c.refused_at < FRESH_S)
+        if not answered or refused >= WITNESSES:
+            return True
+        answered[0].count_due = 0.0
+        return False
+
+    def _unanswered(self, channel: Channel, now: Now) -> list[Outcome]:
+        """It is asked again; more and more rarely, where the server answers for others in between."""
+        told = channel.failures >= ALONE
+        if self._answered_at > channel.failed_at:
+            channel.failures += 1
+        channel.failed_at = now.monotonic
+        if channel.failures < ALONE:
+            return []
+        channel.retry_at = now.monotonic + min(PAUSE_S * 2.0 ** min(channel.failures - ALONE, 10), PAUSE_CAP_S)
+        if told:
+            return []
+        at = channel.memory.at
+        return [Note("channel_unanswered", "warning", {"device": at.device, "channel": at.channel})]
 
     def _counted(self, channel: Channel, value: int, now: Now) -> list[Outcome]:
         memory = channel.memory
@@ -292,6 +375,10 @@ class Reconciliation:
         if channel.scan is not None and channel.scan.count is None:
             channel.scan.count = value
             channel.memory = replace(memory, server_count=value, seen=memory.seen or value > 0)
+            return []
+        if channel.scan is not None:  # a long one: what is new is looked at beside it
+            channel.look_wanted = channel.look_wanted or value != memory.server_count
+            channel.memory = replace(memory, server_count=value)
             return []
         if memory.base_count is None and value == 0:
             channel.settled, channel.read_at = True, now.monotonic
@@ -309,10 +396,9 @@ class Reconciliation:
             )
         if memory.base_count == value:
             return self._unchanged(channel, value, now)
-        reach = Reach.NARROW if memory.window_rows > 2 * PAGE and memory.base_count is not None else Reach.WINDOW
-        if memory.base_count is not None and value < memory.base_count:
-            reach = Reach.WINDOW
-        channel.want_scan(reach, now.monotonic)
+        risen = memory.base_count is not None and value > memory.base_count
+        short = risen and memory.window_rows > 2 * PAGE and not self._full_due(channel, now)
+        channel.want_scan(Reach.NARROW if short else Reach.WINDOW, now.monotonic)
         channel.memory = replace(memory, seen=True, server_count=value, complete=None)
         return [channel.kept_or_checked()]
 
@@ -321,8 +407,9 @@ class Reconciliation:
         channel.settled = channel.settled or not memory.seen
         if not value:
             channel.read_at = now.monotonic  # nothing is listed
-        full_due = now.monotonic - channel.scanned_at > self._full_interval() or memory.complete is None
-        if memory.seen and full_due:
+        if memory.seen and memory.missing and channel.explain_due(self._full_interval(), now):
+            channel.want_scan(Reach.ALL, now.monotonic)
+        elif memory.seen and (self._full_due(channel, now) or memory.complete is None):
             channel.want_scan(Reach.WINDOW, now.monotonic)
         elif memory.seen and memory.baselined and not 0 <= now.utc_ms - memory.read_all_ms < DAY_MS and value:
             channel.want_scan(Reach.ALL, now.monotonic)
@@ -333,10 +420,7 @@ class Reconciliation:
 
     def scan_of(self, number: int, at: ChannelId) -> Scan | None:
         channel = self._channels.get(at)
-        return channel.scan if channel and channel.scan and channel.scan.number == number else None
-
-    def asked_ms(self, at: ChannelId) -> int:
-        return self._channels[at].asked_ms
+        return channel.scan_of(number) if channel else None
 
     def may_be_deleted(self, at: ChannelId, known: Known) -> bool:
         """Whether a row that is not listed has been removed."""
@@ -348,12 +432,18 @@ class Reconciliation:
         """A batch was compared up to and including timestamp `upto`. growth, loss: rows listed first, and no more."""
         return self._channels[scan.at].compared(scan, upto, growth, loss, look_again, done, now)
 
-    def grown(self, at: ChannelId, rows: int) -> None:
+    def grown(self, at: ChannelId, rows: int) -> list[Outcome]:
         """Rows that are told without being compared (malformed, unknown types) were first listed."""
-        if at in self._channels:
-            self._channels[at].growth += rows
+        channel = self._channels.get(at)
+        if channel is None or not rows:
+            return []
+        channel.memory = replace(channel.memory, growth=channel.memory.growth + rows)
+        return [channel.kept_or_checked()]
 
     # --- pace ---------------------------------------------------------------------------------------
+
+    def _full_due(self, channel: Channel, now: Now) -> bool:
+        return now.monotonic - channel.scanned_at > self._full_interval()
 
     def _known_channels(self) -> int:
         return sum(1 for channel in self._channels.values() if channel.memory.seen) or 1

@@ -24,15 +24,16 @@ class Reach(IntEnum):
 
 @dataclass(slots=True)
 class Scan:
-    """One walk. from_ms: UTC ms or None for no bound. begun_at: monotonic seconds. count: the server's, just before."""
+    """One walk. from_ms, to_ms: UTC ms or None for no bound. begun_at: monotonic seconds. count: the server's."""
 
     number: int
     at: ChannelId
     reach: Reach
     from_ms: int | None
-    started_ms: int
+    to_ms: int | None
     begun_at: float = 0.0
     count: int | None = None
+    asked_ms: int = 0  # UTC ms when its first page was asked for
     offset: int = 0
     rows: int = 0
     pages_done: bool = False
@@ -40,14 +41,12 @@ class Scan:
     newest: int | None = None
     oldest: int | None = None
     restarts: int = 0
+    growth: int = 0  # rows that it showed first
+    beside: int = 0  # rows that looks showed first meanwhile, and that this walk does not come to
     missed: set[int] = field(default_factory=set)  # timestamps that should be listed and are not
     again_s: float | None = None  # seconds after which another look is wanted
     _tail: list[Seen] = field(default_factory=list)
     _overlap: int = 0
-
-    @property
-    def to_ms(self) -> int:
-        return self.started_ms + AHEAD_MS
 
     def look_again_in(self, seconds: float) -> None:
         self.again_s = seconds if self.again_s is None else min(self.again_s, seconds)
@@ -82,7 +81,7 @@ class Scan:
     def _start_over(self) -> None:
         """The listing shifted by more than the overlap: only a fresh walk is sure to see every row."""
         self.restarts += 1
-        self.offset = self.rows = self._overlap = 0
+        self.offset = self.rows = self.beside = self._overlap = 0
         self._tail.clear()
 
 

@@ -160,7 +160,9 @@ class Store:
         rank = max(trigger.timestamp, top + 1) if live else trigger.timestamp
         if rank > top:
             self.db.execute(
-                "UPDATE channel SET top = ? WHERE device = ? AND channel = ?", (rank, trigger.device, trigger.channel)
+                "INSERT INTO channel(device, channel, memory, top) VALUES(?, ?, '', ?)"
+                " ON CONFLICT DO UPDATE SET top = excluded.top",
+                (trigger.device, trigger.channel, rank),
             )
         return rank
 
@@ -243,9 +245,10 @@ class Store:
         published, in_effect = _counts(entry.fact)
         if published or in_effect:
             self.db.execute(
-                "UPDATE channel SET published = published + ?, in_effect = in_effect + ?"
-                " WHERE device = ? AND channel = ?",
-                (published, in_effect, entry.fact.at.device, entry.fact.at.channel),
+                "INSERT INTO channel(device, channel, memory, published, in_effect) VALUES(?, ?, '', ?, ?)"
+                " ON CONFLICT DO UPDATE SET published = published + excluded.published,"
+                " in_effect = in_effect + excluded.in_effect",
+                (entry.fact.at.device, entry.fact.at.channel, published, in_effect),
             )
 
     def adopt(self, epoch: int, upto: int) -> None:
@@ -285,7 +288,7 @@ class Store:
     # --- channels and devices -----------------------------------------------------------------------
 
     def channels(self) -> list[ChannelMemory]:
-        rows = self.db.execute("SELECT device, channel, memory FROM channel")
+        rows = self.db.execute("SELECT device, channel, memory FROM channel WHERE memory != ''")  # else not ours yet
         return [codec.channel_from_text(ChannelId(device, channel), memory) for device, channel, memory in rows]
 
     def remember(self, memory: ChannelMemory) -> None:

@@ -13,12 +13,12 @@ class CountWanted:
 
 @dataclass(frozen=True, slots=True)
 class PageWanted:
-    """One page, newest first. from_ms, to_ms: UTC ms; from_ms None: no bound."""
+    """One page, newest first. from_ms, to_ms: UTC ms, None: no bound."""
 
     at: ChannelId
     scan: int
     from_ms: int | None
-    to_ms: int
+    to_ms: int | None
     offset: int
     limit: int
 

@@ -66,6 +66,8 @@ class ChannelMemory:
     seen: a trigger was seen here, or the channel is configured.
     window_rows: how many rows the last full read brought.
     read_all_ms: when the last read without a time bound ended.
+    growth, loss: rows that history showed first, and no more, since `base_count`. pushed_ends: clears and deletions
+    pushed since then.
     """
 
     at: ChannelId
@@ -81,6 +83,9 @@ class ChannelMemory:
     read_all_ms: int = 0
     seen: bool = False
     window_rows: int = 0
+    growth: int = 0
+    loss: int = 0
+    pushed_ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)

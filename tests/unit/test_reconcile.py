@@ -256,38 +256,43 @@ def test_a_clear_that_was_pushed_does_not_hide_it():
     assert len(house.known) == 1
 
 
+def _conclude(memory, scan, growth=0, loss=0, ends=0):
+    """growth, loss, ends: since the last conclusion."""
+    return conclude(replace(memory, growth=growth, loss=loss, pushed_ends=ends), scan, now_ms=2)
+
+
 def test_a_count_that_rises_between_the_count_and_the_page_is_no_gap():
     memory = ChannelMemory(C0, 0, base_count=4)
-    first = conclude(memory, _scan(count=5, rows=6), 2, 0, 0, 1, 2).memory
-    second = conclude(first, _scan(count=6, rows=6), 0, 0, 0, 3, 4).memory
+    first = _conclude(memory, _scan(count=5, rows=6), growth=2).memory
+    second = _conclude(first, _scan(count=6, rows=6)).memory
     assert (first.missing, second.missing) == (0, 0)
 
 
 def test_nor_is_one_that_fell_and_rose_in_between():
     memory = ChannelMemory(C0, 0, base_count=4)
-    first = conclude(memory, _scan(count=3, rows=4), growth=1, loss=1, pushed_ends=0, asked_ms=1, now_ms=2).memory
-    second = conclude(first, _scan(count=4, rows=4), growth=0, loss=0, pushed_ends=0, asked_ms=3, now_ms=4).memory
+    first = _conclude(memory, _scan(count=3, rows=4), growth=1, loss=1, ends=0).memory
+    second = _conclude(first, _scan(count=4, rows=4), growth=0, loss=0, ends=0).memory
     assert second.missing == 0
 
 
 def test_a_late_upload_as_old_as_can_be_is_not_hidden_by_a_deletion():
     """The count is as before: one row is gone and another one, older than the window, has come."""
     memory = ChannelMemory(C0, 0, base_count=4, complete=True)
-    proof = conclude(memory, _scan(count=4, rows=3), growth=0, loss=1, pushed_ends=1, asked_ms=1, now_ms=2)
+    proof = _conclude(memory, _scan(count=4, rows=3), growth=0, loss=1, ends=1)
     assert proof.escalate is Reach.ALL
-    proof = conclude(proof.memory, _scan(4, 4, Reach.ALL), growth=1, loss=1, pushed_ends=1, asked_ms=1, now_ms=2)
+    proof = _conclude(proof.memory, _scan(4, 4, Reach.ALL), growth=1, loss=1, ends=1)
     assert (proof.escalate, proof.memory.missing, proof.memory.complete) == (None, 0, True)
 
 
 def test_a_server_that_counts_on_what_was_deleted_misses_nothing():
     memory = ChannelMemory(C0, 0, base_count=4, complete=True)
-    proof = conclude(memory, _scan(4, 3, Reach.ALL), growth=0, loss=1, pushed_ends=0, asked_ms=1, now_ms=2)
+    proof = _conclude(memory, _scan(4, 3, Reach.ALL), growth=0, loss=1, ends=0)
     assert (proof.memory.missing, proof.memory.carry) == (0, 0)
 
 
 def test_rows_that_are_deleted_explain_a_fall_and_nothing_else():
     memory = ChannelMemory(C0, 0, base_count=9, missing=2, complete=False)
-    proof = conclude(memory, _scan(6, 4, Reach.ALL), growth=0, loss=3, pushed_ends=3, asked_ms=1, now_ms=2)
+    proof = _conclude(memory, _scan(6, 4, Reach.ALL), growth=0, loss=3, ends=3)
     assert proof.memory.missing == 2
 
 
@@ -340,7 +345,7 @@ def test_it_is_over_when_history_shows_it():
 
 def test_a_full_read_that_shows_all_that_is_counted_misses_nothing():
     memory = ChannelMemory(C0, 0, base_count=1, missing=3)
-    assert conclude(memory, _scan(5, 5, Reach.ALL), 0, 0, 0, 1, 2).memory.missing == 0
+    assert _conclude(memory, _scan(5, 5, Reach.ALL)).memory.missing == 0
 
 
 # --- what is gone -----------------------------------------------------------------------------------
