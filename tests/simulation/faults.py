@@ -15,7 +15,7 @@ class Faults:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    def _over(self, entry: Entry, end: Callable[[], None]) -> None:
+    def _over(self, entry: Entry, end: Callable[[], object]) -> None:
         self._world.timeline.after(entry.args["seconds"], end)
 
     def end_all(self) -> None:
@@ -26,6 +26,7 @@ class Faults:
         world.links.down, world.links.mute = None, False
         world.server.trouble, world.server.quota, world.server.slow = None, None, False
         world.server.refused.clear()
+        world.server.unanswered.clear()
         world.broker.away = world.broker.swallows = world.broker.slow = False
         world.broker.refuses = world.broker.break_at_next = None
         world.life.go_on()
@@ -76,6 +77,13 @@ class Faults:
         server = self._world.server
         server.trouble = entry.args["how"]
         self._over(entry, lambda: setattr(server, "trouble", None))
+
+    def channels_unanswered(self, entry: Entry) -> None:
+        server, args = self._world.server, entry.args
+        device = server.devices[args["device"]]
+        parts = {f"/{device}/channel/{channel}/": args["how"] for channel in args["channels"]}
+        server.unanswered |= parts
+        self._over(entry, lambda: [server.unanswered.pop(part, None) for part in parts])
 
     def rest_slow(self, entry: Entry) -> None:
         server = self._world.server

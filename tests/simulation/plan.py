@@ -7,6 +7,7 @@ from typing import Any
 
 MANY = 100
 ACTIVE_S = 480.0  # faults stop then
+LATER = 400_000  # the first seed of schedules with what was learned of servers later; the others stay what they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Manners:
     before: int = 0  # triggers that the server has before the first start
     configured: bool = True  # devices are configured, not listed
     count_lag_s: float = 0.0  # the count is that much older than the listing
+    listing_lag_s: float = 0.0  # the listing is that much older than the count
 
     def __str__(self) -> str:
         plain = Manners()
@@ -83,8 +85,29 @@ def make(seed: int) -> Plan:
         entries.append(Entry(_when(random), kind, FAULTS[kind](random), random.getrandbits(32)))
     if any(entry.args.get("impulses", 0) > MANY for entry in entries):
         manners = replace(manners, page_cap=max(manners.page_cap, 50))  # smaller pages would take hours
+    if seed >= LATER:
+        manners, more = _later(Random(f"{seed} later"), manners)
+        entries += more
     entries.sort(key=lambda entry: entry.at)
     return Plan(seed, manners, tuple(entries))
+
+
+def _later(random: Random, manners: Manners) -> tuple[Manners, list[Entry]]:
+    """Channels that alone are not answered, a listing behind the count, a clock that is days ahead."""
+    entries = []
+    for _ in range(random.choice((0, 1, 1, 2))):
+        args = {
+            "seconds": random.choice((20.0, 100.0, 400.0)),
+            "device": random.randrange(manners.devices),
+            "channels": random.choice(("0", "1", "8", "01", "2345678", "012345678")),
+            "how": random.choice(("404", "502", "timeout", "unreadable", "refused")),
+        }
+        entries.append(Entry(_when(random), "channels_unanswered", args))
+    if not manners.count_lag_s:
+        manners = replace(manners, listing_lag_s=random.choice((0.0, 0.0, 5.0, 40.0, 400.0)))
+    if random.random() < 0.1:
+        manners = replace(manners, device_ahead_s=200_000.0)
+    return manners, entries
 
 
 def _manners(random: Random) -> Manners:
@@ -234,5 +257,6 @@ FAULTS: dict[str, Make] = {
     "broker_refuses": lambda random: {"seconds": random.choice((5.0, 60.0)), "reason": random.choice((0x87, 0x97))},
     "broker_slow": _for(30.0, 200.0),
 }
+LATER_FAULTS = frozenset({"channels_unanswered"})
 LINK_TROUBLES = ("closed", "websocket_refused", "dns", "timeout")
 REST_TROUBLES = ("502", "html", "truncated", "timeout", "dns", "empty")

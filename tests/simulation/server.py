@@ -1,6 +1,7 @@
 """A virtual MT1 server: history and login by REST, composed as bytes (MT1-API, sections 2 to 6)."""
 
 import json
+import sys
 from collections.abc import Callable, Container
 from email.utils import formatdate
 from random import Random
@@ -20,6 +21,14 @@ def envelope(status: int, data: list[Any]) -> bytes:
     return json.dumps({"status": status, "message": "OK" if status == 0 else "No", "data": data}).encode()
 
 
+ALONE: dict[str, Reply] = {
+    "404": (404, b""),
+    "502": (502, b"<html>Bad gateway</html>"),
+    "unreadable": (200, envelope(0, [])),
+    "refused": (200, envelope(-2011, [])),
+}
+
+
 class Server:
     def __init__(self, timeline: Timeline, manners: Manners, truth: Truth, random: Random) -> None:
         self._timeline = timeline
@@ -27,6 +36,7 @@ class Server:
         self.truth = truth
         self._random = random
         self._visible: dict[tuple[str, int], dict[int, Row]] = {}  # by arrival
+        self._listed: dict[tuple[str, int], dict[int, Row]] = {}  # what is shown, once the listing knows it
         self._shown: dict[str, tuple[Row, ...]] = {}
         self._counts: dict[tuple[str, int], int] = {}
         self.tokens: set[str] = set()
@@ -35,6 +45,7 @@ class Server:
         self.slow = False
         self.quota: str | None = None
         self.refused: set[str] = set()
+        self.unanswered: dict[str, str] = {}  # what is in a path -> how it fails
         self.logins: list[float] = []
         self.first_read: dict[tuple[str, int], float] = {}
 
@@ -50,8 +61,10 @@ class Server:
 
     # --- history ------------------------------------------------------------------------------------
 
-    def show(self, device: str, channel: int, key: str, rows: tuple[Row, ...], count_lag_s: float) -> None:
-        """From now on history lists these rows for an identity; the count knows it later."""
+    def show(
+        self, device: str, channel: int, key: str, rows: tuple[Row, ...], count_lag_s: float, lag_s: float
+    ) -> None:
+        """From now on these rows are there for an identity; the count, or the listing, knows it later."""
         listed = self._visible.setdefault((device, channel), {})
         for row in self._shown.get(key, ()):
             listed.pop(row.arrival, None)
@@ -60,13 +73,21 @@ class Server:
         self._shown[key] = rows
         count = len(listed)
         self._timeline.after(count_lag_s, lambda: self._count(device, channel, count))
+        snapshot = dict(listed)
+        if lag_s:
+            self._timeline.after(lag_s, lambda: self._list(device, channel, snapshot))
+        else:
+            self._list(device, channel, snapshot)
+
+    def _list(self, device: str, channel: int, rows: dict[int, Row]) -> None:
+        self._listed[device, channel] = rows
 
     def _count(self, device: str, channel: int, count: int) -> None:
         self._counts[device, channel] = count
 
     def rows(self, device: str, channel: int) -> list[Row]:
         """Newest first."""
-        listed = self._visible.get((device, channel), {}).values()
+        listed = self._listed.get((device, channel), {}).values()
         return sorted(listed, key=lambda row: (row.timestamp, row.arrival), reverse=True)
 
     # --- REST ---------------------------------------------------------------------------------------
@@ -104,7 +125,10 @@ class Server:
             return self._login(order)
         if order.token is None or order.token.reveal() not in self.tokens:
             return self._refusal(order)
-        status, body = self._get(order)
+        alone = next((how for part, how in self.unanswered.items() if part in order.path), None)
+        if alone == "timeout":
+            return NoAnswer(order.call, Trouble.TIMEOUT, "timeout in the simulation")
+        status, body = self._get(order) if alone is None else ALONE[alone]
         return self._answer(order, status, body)
 
     def _answer(
@@ -148,7 +172,7 @@ class Server:
     def _page(self, device: str, channel: int, query: Any) -> list[Row]:
         strict = 0 if self._manners.inclusive else 1
         low = int(query["timestampFrom_ms"]) + strict if "timestampFrom_ms" in query else 0
-        high = int(query["timestampTo_ms"]) - strict
+        high = int(query["timestampTo_ms"]) - strict if "timestampTo_ms" in query else sys.maxsize
         rows = [row for row in self.rows(device, channel) if low <= row.timestamp // 10_000 <= high]
         offset, limit = int(query["offset"]), min(int(query["limit"]), self._manners.page_cap)
         return rows[offset : offset + limit]

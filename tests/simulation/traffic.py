@@ -35,7 +35,7 @@ class Traffic:
             one = self._truth.identity(self._server.devices[0], 0, timestamp, old=True)
             self._truth.start(one, Row(timestamp, START, number + 1))
             one.steps[-1].pushes.clear()
-            self._server.show(one.device, 0, one.id, one.rows, 0.0)
+            self._server.show(one.device, 0, one.id, one.rows, 0.0, 0.0)
 
     # --- impulses -----------------------------------------------------------------------------------
 
@@ -203,8 +203,10 @@ class Traffic:
         body, mark = push
         rows, lag_s, count_lag_s = one.rows, self._manners.lag_s, self._manners.count_lag_s
         if not one.shown_at:
-            one.shown_at, one.shown_first = self._timeline.now + lag_s, not self.was_read(one.device, one.channel)
-        self._timeline.after(lag_s, lambda: self._server.show(one.device, one.channel, one.id, rows, count_lag_s))
+            listed_at = self._timeline.now + lag_s + self._manners.listing_lag_s
+            one.shown_at, one.shown_first = listed_at, not self.was_read(one.device, one.channel)
+        later = (count_lag_s, self._manners.listing_lag_s)
+        self._timeline.after(lag_s, lambda: self._server.show(one.device, one.channel, one.id, rows, *later))
         if fate == "lost":
             return
         delay = random.choice((1.0, 15.0)) if fate == "slow" else 0.0

@@ -9,7 +9,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.life import Life
 from tests.simulation.links import Links
 from tests.simulation.machine import Machine
-from tests.simulation.plan import ACTIVE_S, FAULTS, Entry, Plan
+from tests.simulation.plan import ACTIVE_S, FAULTS, LATER_FAULTS, Entry, Plan
 from tests.simulation.process import Parts, Surroundings
 from tests.simulation.server import Server
 from tests.simulation.timeline import Timeline
@@ -81,7 +81,8 @@ class World:
 
     def _happen(self, entry: Entry) -> None:
         self.say(f"-- {entry}")
-        do: Callable[[Entry], None] = getattr(self._faults if entry.kind in FAULTS else self._traffic, entry.kind)
+        is_fault = entry.kind in FAULTS or entry.kind in LATER_FAULTS
+        do: Callable[[Entry], None] = getattr(self._faults if is_fault else self._traffic, entry.kind)
         do(entry)
 
     def _until_right(self) -> None:
