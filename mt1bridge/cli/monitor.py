@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from mt1bridge.cli import add_config_option, add_json_option, config_path
 from mt1bridge.cli.message_lines import HEADING, decoded, fact_line, fact_of, printable, state_line
 from mt1bridge.cli.monitor_view import View
 from mt1bridge.cli.service_place import load_beside
-from mt1bridge.cli.watching import Watcher
+from mt1bridge.cli.watching import Watcher, passing_by
 from mt1bridge.cli.wishes import Wish, wish_to_end
 from mt1bridge.config.settings import MqttSettings
 from mt1bridge.model.broker import Arrived, BrokerLost, BrokerTrouble, Subscribed
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     mqtt = load_beside(Path(config_path(args, os.environ)), os.environ).settings.mqtt
     base = mqtt.base_topic
     filters = [f"{base}/bridge/{name}" for name in _BRIDGE] + [f"{base}/device/+/{name}" for name in _DEVICE]
-    watcher = Watcher(replace(mqtt, client_id=f"{mqtt.client_id}-monitor"), filters)
+    watcher = Watcher(passing_by(mqtt, "monitor"), filters)
     with wish_to_end() as wish, _shown_by(args.json, mqtt) as show:
         wish.then(watcher.wake)
         try:
@@ -81,7 +80,7 @@ def _watch(watcher: Watcher, wish: Wish, show: _Show, mqtt: MqttSettings) -> Non
                 show.lost(f"the broker does not let this user read {', '.join(event.refused)}")
         elif isinstance(event, BrokerLost):
             if not ever or event.trouble is BrokerTrouble.TAKEN_OVER:
-                raise BrokerError(_why(event, mqtt))
+                raise BrokerError(_why(event))
             show.lost(event.text)
         elif isinstance(event, Arrived):
             show.take(event)
@@ -92,9 +91,12 @@ def _watch(watcher: Watcher, wish: Wish, show: _Show, mqtt: MqttSettings) -> Non
             show.refresh()
 
 
-def _why(lost: BrokerLost, mqtt: MqttSettings) -> str:
+def _why(lost: BrokerLost) -> str:
     if lost.trouble is BrokerTrouble.TAKEN_OVER:
-        return f"{lost.text}: is another monitor running with the client id {mqtt.client_id}-monitor?"
+        return (
+            f"{lost.text}. The monitor's id is of this run alone, so the broker seems to make ids from user names: "
+            "give the monitor a user of its own, or it and the bridge throw each other out"
+        )
     return f"{lost.text}. What is wrong:  mt1bridge check --online"
 
 

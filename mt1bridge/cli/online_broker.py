@@ -1,11 +1,10 @@
 """The broker's part of `mt1bridge check --online`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from mt1bridge.cli.finding import Finding, Result
 from mt1bridge.cli.message_lines import decoded, printable
-from mt1bridge.cli.watching import Watcher
+from mt1bridge.cli.watching import Watcher, passing_by
 from mt1bridge.config.settings import Settings
 from mt1bridge.model.broker import Arrived, BrokerConnected, BrokerLost, BrokerTrouble, Subscribed
 from mt1bridge.runtime.clock import SystemClock
@@ -18,8 +17,7 @@ LOOK_S = 1.0
 def check_broker(settings: Settings) -> Iterator[Finding]:
     """Connect as the bridge does, under a client id of our own, and see who else is there."""
     clock, names = SystemClock(), Names(settings.mqtt.base_topic)
-    mine = replace(settings.mqtt, client_id=f"{settings.mqtt.client_id}-check")
-    watcher = Watcher(mine, (names.info, names.state))
+    watcher = Watcher(passing_by(settings.mqtt, "check"), (names.info, names.state))
     end, seen = clock.now().monotonic + BROKER_S, dict[str, bytes]()
     try:
         while (left_s := end - clock.now().monotonic) > 0:

@@ -1,7 +1,9 @@
 """A subscriber of our own, for the commands that show what is published: demo, monitor, check --online."""
 
 import queue
+import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mt1bridge.config.settings import MqttSettings
 from mt1bridge.model.broker import (
@@ -21,10 +23,15 @@ from mt1bridge.runtime.clock import Clock, SystemClock
 RETRY_S = 2.0
 
 
+def passing_by(settings: MqttSettings, command: str) -> MqttSettings:
+    """The same connection for one run of a command, under a client id that no other run of it has."""
+    return replace(settings, client_id=f"{settings.client_id}-{command}-{secrets.token_hex(4)}")
+
+
 class Watcher:
     """Connects, subscribes, and connects again when the connection is lost; publishes nothing and has no will.
 
-    settings.client_id must be of the watcher alone: a broker admits each id once.
+    settings.client_id must be of the watcher alone: a broker admits each id once (`passing_by`).
     """
 
     def __init__(self, settings: MqttSettings, filters: Iterable[str], clock: Clock | None = None) -> None:

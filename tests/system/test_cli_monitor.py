@@ -173,5 +173,15 @@ def test_it_publishes_nothing_and_is_no_bridge(file: Path, broker: Mosquitto) ->
     monitor.wait_for("/last")
     assert monitor.end() == (0, "")
     log = broker.log()
-    assert "as mt1bridge-monitor " in log
+    assert "as mt1bridge-monitor-" in log
     assert "Received PUBLISH from mt1bridge-monitor" not in log
+
+
+def test_two_with_one_configuration_do_not_throw_each_other_out(file: Path, broker: Mosquitto) -> None:
+    both = Monitor(file), Monitor(file)
+    seen = wait_until(lambda: all("-- latest:" in one.text for one in both), PATIENCE_S)
+    tell(broker, "mt1/bridge/state", "offline")
+    seen = seen and wait_until(lambda: all("-- bridge: offline\n" in one.text for one in both), PATIENCE_S)
+    assert [one.end() for one in both] == [(0, "")] * 2
+    assert seen
+    assert [one.text.count("-- broker: connected") for one in both] == [1, 1]
