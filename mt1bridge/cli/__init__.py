@@ -95,6 +95,13 @@ def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> str:
     return args.config or environ.get("MT1BRIDGE_CONFIG") or DEFAULT_CONFIG
 
 
+def config_words(args: argparse.Namespace) -> str:
+    """` -c FILE` where the user gave it, for commands that a message advises; else ""."""
+    from shlex import quote  # only a message needs it
+
+    return f" -c {quote(args.config)}" if args.config else ""
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, but with our error instead of an exit."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mt1bridge.cli.demo_broker import DemoBroker
-from mt1bridge.cli.message_lines import HEADING, decoded, fact_line, fact_of, printable, state_line
+from mt1bridge.cli.message_lines import HEADING, decoded, fact_line, fact_of, printable
+from mt1bridge.cli.state_lines import StateLines
 from mt1bridge.model.broker import Arrived
 
 BASE = "mt1"
@@ -31,7 +32,7 @@ class Tale:
     def __init__(self, how: str, colour: bool) -> None:
         self._how = how
         self._colour = colour
-        self._shown: dict[str, str] = {}
+        self._states = StateLines(BASE)
         self._delivered: set[str] = set()
         self._counts = dict.fromkeys(("late", "correction", "rejected"), 0)
 
@@ -88,9 +89,8 @@ class Tale:
             self._counts[key] += 1
 
     def _state(self, message: Arrived) -> None:
-        line = state_line(BASE, message.topic, message.payload)
-        if line is not None and self._shown.get(message.topic) != line:
-            self._shown[message.topic] = line
+        line = self._states.line(message.topic, message.payload)
+        if line is not None:
             print(f"-- {line}", flush=True)
 
     def _print_json(self, body: Mapping[str, object]) -> None:

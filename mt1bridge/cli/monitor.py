@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from mt1bridge.cli import add_config_option, add_json_option, config_path
-from mt1bridge.cli.message_lines import HEADING, decoded, fact_line, fact_of, printable, state_line
+from mt1bridge.cli import add_config_option, add_json_option, config_path, config_words
+from mt1bridge.cli.blindness import Blindness
+from mt1bridge.cli.message_lines import HEADING, decoded, fact_line, fact_of, printable
 from mt1bridge.cli.monitor_view import View
 from mt1bridge.cli.service_place import load_beside
+from mt1bridge.cli.state_lines import StateLines
 from mt1bridge.cli.watching import Watcher, passing_by
 from mt1bridge.cli.wishes import Wish, wish_to_end
 from mt1bridge.config.settings import MqttSettings
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     with wish_to_end() as wish, _shown_by(args.json, mqtt) as show:
         wish.then(watcher.wake)
         try:
-            _watch(watcher, wish, show, mqtt)
+            _watch(watcher, wish, show, Blindness(base, mqtt.username), config_words(args))
         finally:
             watcher.close()
     return 0
@@ -64,11 +66,14 @@ class _Show(Protocol):
 
     def take(self, message: Arrived) -> None: ...
 
+    def hint(self, text: str) -> None:
+        """What is probably wrong."""
+
     def refresh(self) -> None:
         """Nothing more is waiting, or a second has passed."""
 
 
-def _watch(watcher: Watcher, wish: Wish, show: _Show, mqtt: MqttSettings) -> None:
+def _watch(watcher: Watcher, wish: Wish, show: _Show, blindness: Blindness, config: str) -> None:
     clock = SystemClock()
     ever, shown_at, fresh = False, 0.0, True
     while not wish.asked:
@@ -80,24 +85,29 @@ def _watch(watcher: Watcher, wish: Wish, show: _Show, mqtt: MqttSettings) -> Non
                 show.lost(f"the broker does not let this user read {', '.join(event.refused)}")
         elif isinstance(event, BrokerLost):
             if not ever or event.trouble is BrokerTrouble.TAKEN_OVER:
-                raise BrokerError(_why(event))
+                raise BrokerError(_why(event, config))
             show.lost(event.text)
-        elif isinstance(event, Arrived):
-            show.take(event)
-        fresh = event is not None
+            blindness.disconnected()
         now = clock.now().monotonic
+        if isinstance(event, Arrived):
+            show.take(event)
+            blindness.heard(event.topic, event.payload, now)
+        hint = blindness.hint(now)
+        if hint is not None:
+            show.hint(hint)
+        fresh = event is not None
         if not fresh or now - shown_at >= REFRESH_S:
             shown_at = now
             show.refresh()
 
 
-def _why(lost: BrokerLost) -> str:
+def _why(lost: BrokerLost, config: str) -> str:
     if lost.trouble is BrokerTrouble.TAKEN_OVER:
         return (
             f"{lost.text}. The monitor's id is of this run alone, so the broker seems to make ids from user names: "
             "give the monitor a user of its own, or it and the bridge throw each other out"
         )
-    return f"{lost.text}. What is wrong:  mt1bridge check --online"
+    return f"{lost.text}. What is wrong:  mt1bridge check --online{config}"
 
 
 @contextmanager
@@ -128,6 +138,9 @@ class _Json:
         body = {"topic": message.topic, "retained": message.retained, "payload": decoded(message.payload)}
         print(json.dumps(body), flush=True)
 
+    def hint(self, text: str) -> None:
+        print(json.dumps({"monitor": "hint", "text": text}), flush=True)
+
     def refresh(self) -> None:
         pass
 
@@ -137,7 +150,7 @@ class _Lines:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._shown: dict[str, str] = {}
+        self._states = StateLines(base)
         print(HEADING, flush=True)
 
     def connected(self) -> None:
@@ -151,13 +164,19 @@ class _Lines:
         if fact is not None:
             print(fact_line(fact, colour=False), flush=True)
             return
-        line = state_line(self._base, message.topic, message.payload)
-        if line is None and message.retained and message.topic.endswith("/last"):
-            body = decoded(message.payload)
-            line = f"latest: {fact_line(body, colour=False)}" if isinstance(body, dict) and body.get("id") else None
-        if line is not None and self._shown.get(message.topic) != line:
-            self._shown[message.topic] = line
+        line = self._states.line(message.topic, message.payload) or self._latest(message)
+        if line is not None:
             print(f"-- {line}", flush=True)
+
+    def hint(self, text: str) -> None:
+        print(f"-- hint: {printable(text)}", flush=True)
+
+    def _latest(self, message: Arrived) -> str | None:
+        body = decoded(message.payload) if message.retained and message.topic.endswith("/last") else None
+        if not isinstance(body, dict) or not body.get("id"):
+            return None
+        line = f"latest: {fact_line(body, colour=False)}"
+        return line if self._states.is_new(message.topic, line) else None
 
     def refresh(self) -> None:
         pass
@@ -180,6 +199,9 @@ class _Screen:
 
     def take(self, message: Arrived) -> None:
         self._view.take(message.topic, message.payload)
+
+    def hint(self, text: str) -> None:
+        self._view.hint(text)
 
     def refresh(self) -> None:
         size = shutil.get_terminal_size()

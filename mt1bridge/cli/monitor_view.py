@@ -19,6 +19,7 @@ class View:
         self._place = place
         self._connected = False
         self._trouble = ""
+        self._hint = ""
         self._state: str | None = None
         self._bodies: dict[str, Mapping[str, Any]] = {}  # upstream, health, info
         self._alerts: dict[str, str] = {}
@@ -31,6 +32,10 @@ class View:
     def lost(self, text: str) -> None:
         self._connected, self._trouble = False, text
 
+    def hint(self, text: str) -> None:
+        """What is probably wrong; forgotten with the first word about the link."""
+        self._hint = text
+
     def take(self, topic: str, payload: bytes) -> None:
         """Remember what a message says; what is not understood is passed over."""
         levels = topic.removeprefix(f"{self._base}/").split("/")
@@ -40,6 +45,7 @@ class View:
                 self._state = printable(payload.decode("utf-8", "replace"), 20)
             case ["bridge", "upstream" | "health" | "info" as name]:
                 self._bodies[name] = body if isinstance(body, dict) else {}
+                self._hint = "" if name == "upstream" else self._hint
             case ["bridge", "alert", name]:
                 self._alert(name, body if isinstance(body, dict) else None)
             case ["device", device, "availability"]:
@@ -58,6 +64,11 @@ class View:
             table = [*table[: max(0, room - 1)], f"... and {len(table) - room + 1} more"][:room]
         return [line[:width].rstrip() for line in (head + table)[:height]]
 
+    @property
+    def _offline(self) -> bool:
+        """What the last run of the bridge said of link and devices is out of date."""
+        return self._state == "offline"
+
     def _alert(self, name: str, body: Mapping[str, Any] | None) -> None:
         if body is None:
             self._alerts.pop(name, None)
@@ -71,8 +82,10 @@ class View:
         lines = [
             f"broker      {self._place}, below {self._base}/  {here}",
             f"bridge      {self._state or 'nothing heard of a bridge here'}{version}",
-            f"MT1 server  {_upstream(upstream)}",
+            f"MT1 server  {'not known while the bridge is offline' if self._offline else _upstream(upstream)}",
         ]
+        if self._hint:
+            lines.append(f"hint        {printable(self._hint)}")
         mqtt, triggers = _object(health, "mqtt"), _object(health, "triggers")
         if mqtt:
             oldest = mqtt.get("oldest_unacknowledged_s")
@@ -93,7 +106,7 @@ class View:
                 printable(device, 20), printable(body.get("device_name") or "", 24), printable(channel, 3),
                 printable(body.get("channel_name") or "", 24), "-" if number is None else printable(number, 12),
                 printable(of_day or "-", 20), _ago(body.get("timestamp"), now_ms),
-                "yes" if self._available.get(device) == "online" else "no",
+                "yes" if self._available.get(device) == "online" and not self._offline else "no",
             ))  # fmt: skip
         named = [column for column in range(len(_COLUMNS)) if column not in (1, 3) or any(r[column] for r in rows[1:])]
         widths = {column: max(len(row[column]) for row in rows) for column in named}

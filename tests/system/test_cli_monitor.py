@@ -165,7 +165,7 @@ def test_a_broker_that_is_not_there_ends_it_with_a_sentence(file: Path, broker: 
     code, said = monitor.end(number=None)
     assert code == 1
     assert said.startswith(f"mt1bridge: 127.0.0.1:{broker.port}: Connection refused")
-    assert "mt1bridge check --online" in said
+    assert said.endswith(f"mt1bridge check --online -c {file}\n")
 
 
 def test_it_publishes_nothing_and_is_no_bridge(file: Path, broker: Mosquitto) -> None:
@@ -185,3 +185,15 @@ def test_two_with_one_configuration_do_not_throw_each_other_out(file: Path, brok
     assert [one.end() for one in both] == [(0, "")] * 2
     assert seen
     assert [one.text.count("-- broker: connected") for one in both] == [1, 1]
+
+
+def test_a_user_who_may_not_read_what_the_bridge_tells_is_told_so(file: Path, broker: Mosquitto) -> None:
+    tell(broker, "mt1/bridge/upstream", "")  # what access rules look like from here: nothing comes
+    lines, objects = Monitor(file), Monitor(file, "--json")
+    sentence = "may a client without a user name read below mt1/? See the access rules of the broker"
+    try:
+        lines.wait_for(f"arrives: {sentence}\n")
+        objects.wait_for('{"monitor": "hint", "text": "the bridge is online, but nothing that it tells arrives: ')
+    finally:
+        assert [lines.end(), objects.end()] == [(0, "")] * 2
+    assert "-- hint: the bridge is online" in lines.text

@@ -92,3 +92,24 @@ def test_nothing_in_a_message_moves_the_cursor() -> None:
     one.take("mt1/device/\x1b[2J/C1/last", json.dumps({**LAST, "device_name": "\x1b[2J\n"}).encode())
     one.take("mt1/bridge/alert/\x1b[2J", b'{"text": "\\u001b[2J"}')
     assert "\x1b" not in shown(one)
+
+
+def test_what_a_bridge_that_is_gone_said_of_its_link_is_not_shown() -> None:
+    one = view()
+    one.take("mt1/bridge/upstream", b'{"state": "live", "since": "2026-02-14T09:30:15.418Z", "reasons": []}')
+    one.take("mt1/device/231203016/C1/last", json.dumps(LAST).encode())
+    one.take("mt1/device/231203016/availability", b"online")
+    one.take("mt1/bridge/state", b"offline")
+    text = shown(one)
+    assert "MT1 server  not known while the bridge is offline\n" in text
+    assert text.endswith("1 min ago    no")
+    one.take("mt1/bridge/state", b"online")
+    assert "MT1 server  live" in shown(one)
+
+
+def test_a_hint_stands_until_the_link_is_told() -> None:
+    one = view()
+    one.hint("may this user read below mt1/?")
+    assert "hint        may this user read below mt1/?" in shown(one)
+    one.take("mt1/bridge/upstream", b"{}")
+    assert "hint" not in shown(one)
