@@ -10,6 +10,7 @@ from typing import Any
 
 FACTS = ("trigger", "correction", "rejected")
 HEADING = f"{'time of day':<17}  {'device':<10}  {'ch.':<3}  {'number':>6}  what happened"
+LATE_AFTER_MS = 10_000  # the default of reconcile.live_within: what came sooner is late for another reason
 _COLOURS = {"trigger": "32", "late": "33", "rejected": "31"}
 _CORRECTION_COLOUR = "36"
 
@@ -86,6 +87,7 @@ def _note(body: Mapping[str, Any]) -> str:
         return f"was {printable(previous.get('start_number'))}"
     if event == "rejected" and isinstance(body.get("reasons"), list):
         return ", ".join(printable(reason) for reason in body["reasons"])
-    if event == "late" and isinstance(body.get("delay_ms"), int):
-        return f"{body['delay_ms'] / 1000:.1f} s after the impulse"
+    delay_ms = body.get("delay_ms")
+    if event == "late" and isinstance(delay_ms, int) and delay_ms > LATE_AFTER_MS:
+        return f"learned {delay_ms / 1000:.1f} s after the impulse"
     return ""

@@ -27,7 +27,9 @@ def test_a_trigger_stands_under_its_heading() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"event_type": "late", "delay_ms": 3_600_000}, "late (3600.0 s after the impulse)"),
+        ({"event_type": "late", "delay_ms": 3_600_000}, "late (learned 3600.0 s after the impulse)"),
+        ({"event_type": "late", "delay_ms": 12}, "late"),
+        ({"event_type": "late", "delay_ms": -3_600_000}, "late"),
         ({"event_type": "renumbered", "previous": {"start_number": 10}}, "renumbered (was 10)"),
         ({"event_type": "rejected", "reasons": ["invalid", "edge"]}, "rejected (invalid, edge)"),
         ({"event_type": "cleared", "previous": {"start_number": 12}}, "cleared"),
