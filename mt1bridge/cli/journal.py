@@ -210,7 +210,10 @@ def _verify(reader: JournalReader, keep_s: int, as_json: bool) -> int:
 
 
 def _verdict_lines(path: Path, verdict: Verdict) -> Iterator[str]:
-    yield f"{path}: {verdict.facts} messages, {verdict.triggers} triggers, {verdict.epochs} journal id(s)."
+    yield (
+        f"{path}: {verdict.facts} messages (triggers, corrections, rejected) about {verdict.triggers} impulses "
+        f"(usable or not), {verdict.epochs} journal id(s)."
+    )
     yield from verdict.faults
     for owed in verdict.owed:
         since = times.milliseconds(owed.oldest_ms)

@@ -223,7 +223,8 @@ def test_reading_leaves_the_journal_as_it_is(book: Book, capsys: pytest.CaptureF
 
 def test_a_whole_journal_is_said_to_be_whole_and_what_is_owed(book: Book, capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, "verify", "--directory", str(book.directory))
-    assert "7 messages, 4 triggers, 1 journal id(s)." in text
+    counted = "7 messages (triggers, corrections, rejected) about 4 impulses (usable or not), 1 journal id(s)."
+    assert counted in text
     assert "231203037 C1: 3 not yet acknowledged by the broker, since 2026-02-14T09:30:00.000Z." in text
     assert text.splitlines()[-1] == "The journal is whole."
     book.deliver(FINISH)
