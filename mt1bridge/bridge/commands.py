@@ -68,6 +68,10 @@ class Commands:
     def _do(self, asked: ReplayAsked | ReconcileAsked | LogLevelAsked | HealthAsked, reply_to: ReplyTo) -> None:
         parts = self._parts
         if isinstance(asked, ReplayAsked):
+            topic = asked.wish.topic
+            if topic is not None and not parts.names.is_fact(topic):
+                one = f"{parts.names.base}/device/<device>/<channel>/trigger"
+                raise RequestError(f"topic: nothing can be replayed but {one}, …/correction and …/rejected")
             if not self._delivery.replays.add(Replay(asked.wish, parts.names, reply_to, parts.journal.last_n)):
                 raise RequestError("too many replays are under way already; ask again when one is answered")
         elif isinstance(asked, ReconcileAsked):

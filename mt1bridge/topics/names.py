@@ -69,6 +69,18 @@ class Names:
     def fact(self, at: ChannelId, kind: Kind) -> str:
         return f"{self.base}/device/{at.device}/{at.channel}/{kind.value}"
 
+    def is_fact(self, topic: str) -> bool:
+        """Whether triggers, corrections or what was rejected may be told on this topic."""
+        head, levels = f"{self.base}/device/", topic.removeprefix(f"{self.base}/device/").split("/")
+        return (
+            topic.startswith(head)
+            and len(levels) == 3
+            and levels[0].isascii()
+            and levels[0].isdigit()
+            and levels[1] in CHANNELS
+            and levels[2] in set(Kind)
+        )
+
     def last(self, at: ChannelId) -> str:
         return f"{self.base}/device/{at.device}/{at.channel}/last"
 

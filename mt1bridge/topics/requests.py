@@ -98,7 +98,14 @@ def _replay(body: dict[str, Any]) -> Asked:
     by_sequence = wish.from_sequence is not None or wish.to_sequence is not None
     if by_sequence and (wish.topic is None or wish.journal is None):
         raise RequestError("from_sequence and to_sequence need topic and journal: a sequence counts within these two")
+    _in_order("since", wish.since, "until", wish.until)
+    _in_order("from_sequence", wish.from_sequence, "to_sequence", wish.to_sequence)
     return ReplayAsked(wish)
+
+
+def _in_order(low: str, least: int | None, high: str, most: int | None) -> None:
+    if least is not None and most is not None and least > most:
+        raise RequestError(f"{low} is after {high}, so nothing lies between them: change the two round")
 
 
 def _log_level(body: dict[str, Any]) -> Asked:

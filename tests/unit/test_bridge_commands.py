@@ -76,6 +76,31 @@ def test_a_replay_of_nothing_is_answered_with_none(running):
     assert answered(running, "replay", start_number=99)["count"] == 0
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [
+        f"mt1/device/{HUT}/C1/last",
+        f"mt1/device/{HUT}/C9/trigger",
+        f"mt1/device/{HUT}/+/trigger",
+        "mt1/device/hut/C1/trigger",
+        f"mt2/device/{HUT}/C1/trigger",
+        "mt1/bridge/state",
+        "",
+    ],
+)
+def test_a_topic_that_cannot_be_replayed_is_refused_in_words(running, topic):
+    answer = answered(running, "replay", topic=topic)
+    assert (answer["status"], answer["error"]) == (
+        "error",
+        "topic: nothing can be replayed but mt1/device/<device>/<channel>/trigger, …/correction and …/rejected",
+    )
+
+
+@pytest.mark.parametrize("name", ["trigger", "correction", "rejected"])
+def test_a_topic_of_which_nothing_is_held_is_no_mistake(running, name):
+    assert answered(running, "replay", topic=f"mt1/device/{HUT}/C8/{name}")["count"] == 0
+
+
 def test_a_live_trigger_goes_before_a_replay(running):
     for number in range(30):
         running.impulse(number=number)

@@ -118,7 +118,7 @@ def test_a_request_without_fields_needs_no_payload(payload):
 def test_a_replay_takes_every_field_of_the_contract():
     assert wish(
         since="2026-02-14T09:30:15.1234500Z",
-        until="2026-02-14T10:30:15+01:00",
+        until="2026-02-14T10:30:16+01:00",
         from_sequence=7,
         to_sequence=9,
         topic="mt1/device/231203016/C1/trigger",
@@ -127,7 +127,7 @@ def test_a_replay_takes_every_field_of_the_contract():
         channel="C1",
         start_number=12,
     ) == Wish(
-        17710614151234500, 17710614150000000, 7, 9, "mt1/device/231203016/C1/trigger", "k3v9", "231203016", "C1", 12
+        17710614151234500, 17710614160000000, 7, 9, "mt1/device/231203016/C1/trigger", "k3v9", "231203016", "C1", 12
     )
 
 
@@ -176,6 +176,18 @@ def test_a_device_may_be_given_as_a_number():
 def test_sequences_count_within_a_topic_and_a_journal():
     for body in ({"from_sequence": 1}, {"to_sequence": 1, "topic": "t"}, {"from_sequence": 1, "journal": "j"}):
         assert "topic and journal" in refusal("replay", json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fields"),
+    [
+        ("since", "until", {"since": "2026-02-14T09:30:15.0000001Z", "until": "2026-02-14T09:30:15Z"}),
+        ("from_sequence", "to_sequence", {"topic": "t", "journal": "j", "from_sequence": 8, "to_sequence": 7}),
+    ],
+)
+def test_an_end_before_its_beginning_is_refused(low, high, fields):
+    assert refusal("replay", json.dumps(fields).encode()).startswith(f"{low} is after {high}")
+    wish(**{**fields, low: fields[high]})
 
 
 @pytest.mark.parametrize(
