@@ -41,7 +41,8 @@ def read_password(way: Way, found: Found, around: Surroundings, report: Report) 
         place = found.place(way.file if found.given(way.file) else way.text)
         report.problem(place, way.text.name, _mend(told, credential is not None))
     if not told and way.required:
-        report.problem(found.place(way.text), way.text.name, _missing(way))
+        empty = next((option for option in (way.text, way.file) if found.is_empty(option)), None)
+        report.problem(found.place(empty or way.text), (empty or way.text).name, _missing(way, empty is not None))
     text, path = found.get(way.text), found.get(way.file)
     if text is not None:
         if text != text.strip():
@@ -52,9 +53,9 @@ def read_password(way: Way, found: Found, around: Surroundings, report: Report) 
     return _from_credential(way, credential, report) if credential is not None else None
 
 
-def _missing(way: Way) -> str:
+def _missing(way: Way, empty: bool) -> str:
     return (
-        f"is missing: give {way.file.key} (best), {way.text.key} or {way.text.variable}; "
+        f"is {'empty' if empty else 'missing'}: give {way.file.key} (best), {way.text.key} or {way.text.variable}; "
         f"a systemd credential {way.credential} is seen by the service alone"
     )
 
@@ -76,12 +77,14 @@ def _from_file(way: Way, path: Path, found: Found, around: Surroundings, report:
         report.problem(place, key, "no such file; expected the path of a file that holds the password")
         return None
     try:
-        text, odd = read_secret_file(around.absolute(path, place), around.user)
+        path = around.absolute(path, place)
+        text, odd = read_secret_file(path, around.user)
     except Unfit as error:
         report.problem(place, key, f"expected {error.expected}")
         return None
     for warning in odd:
         report.warn(place, key, warning)
+    found.put(way.file, path)
     return Secret(text)
 
 

@@ -16,6 +16,7 @@ class Found:
     def __init__(self) -> None:
         self._values: dict[str, object] = {}
         self._places: dict[str, list[Place]] = {}
+        self._empty: dict[str, Place] = {}
 
     def read(self, option: Option[object], text: str, report: Report) -> None:
         """Read the text for the option that was tried just now; a later one beats an earlier one."""
@@ -28,6 +29,14 @@ class Found:
         """Remember that somebody set the option here, though perhaps not to a value that can be used."""
         self._places.setdefault(option.name, []).append(place)
         self._values.pop(option.name, None)
+
+    def left_empty(self, option: Option[object], place: Place) -> None:
+        """Remember a key without a value: that counts as not given, but what is missing is told there."""
+        self._empty[option.name] = place
+
+    def is_empty(self, option: Option[object]) -> bool:
+        """Whether the key stands in the file, without a value."""
+        return option.name in self._empty
 
     def begin(self, section: str, place: Place) -> None:
         """Remember where a section begins: what is missing in it is told there."""
@@ -55,7 +64,9 @@ class Found:
         return option.name in self._places
 
     def place(self, option: Option[object]) -> Place:
-        """Return where the option was given (last, if twice), else where its section begins."""
+        """Return where the option was given (last, if twice) or its key left empty, else where its section begins."""
+        if not self.given(option) and option.name in self._empty:
+            return self._empty[option.name]
         return (self.places(option) or self._places.get(option.section) or [NOWHERE])[-1]
 
     def places(self, option: Option[object]) -> list[Place]:
@@ -64,4 +75,9 @@ class Found:
 
     def origins(self) -> dict[str, str]:
         """Return key -> where its value came from, without those that have their default."""
-        return {option.name: str(self.place(option)) for option in OPTIONS if self.given(option)}
+        return {option.name: self._origin(option) for option in OPTIONS if self.given(option)}
+
+    def _origin(self, option: Option[object]) -> str:
+        """A password is not shown, but the file that it was read from is."""
+        file = self._values.get(option.name) if option.name.endswith("password_file") else None
+        return f"{self.place(option)}: {file}" if file is not None else str(self.place(option))

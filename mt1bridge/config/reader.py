@@ -10,7 +10,7 @@ from mt1bridge.config.devices import read_devices
 from mt1bridge.config.document import Document, Node, place_of
 from mt1bridge.config.found import Found
 from mt1bridge.config.options import DEVICES, OPTIONS, SECTIONS, Option
-from mt1bridge.config.report import GOT, Place, Report
+from mt1bridge.config.report import GOT, Place, Report, Unfit
 from mt1bridge.config.settings import DeviceSettings
 
 PREFIX = "MT1BRIDGE_"
@@ -23,6 +23,7 @@ _OTHER_WORDS: Mapping[str, str] = {
     "user": "username",
     "pass": "password",
 }
+_PORTS: Mapping[str, str] = {"mqtt": "mqtt://host:1883", "mt1": "https://host:443"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def read_file(doc: Document, found: Found, report: Report) -> tuple[DeviceSettin
         if name in SECTIONS:
             devices += _section(name, key, value, _Read(doc, found, report))
         elif name in _BY_NAME:
-            _value(_BY_NAME[name], value, _Read(doc, found, report))
+            _value(_BY_NAME[name], key, value, _Read(doc, found, report))
         else:
             _unknown(name, key, "", [*SECTIONS, *(option.name for option in OPTIONS if not option.section)], report)
     return devices[0] if devices else None
@@ -88,15 +89,16 @@ def _section(name: str, key: Node, node: Node, read: _Read) -> Iterable[tuple[De
         if member in more:
             yield read_devices(value, read.report)
         elif member in known:
-            _value(known[member], value, read)
+            _value(known[member], member_key, value, read)
         elif document.is_word_within_braces(node, value):
             read.report.problem(place_of(member_key), name, "expected a value: put texts with a comma in quotes")
         else:
             _unknown(member, member_key, name, (*known, *more), read.report)
 
 
-def _value(option: Option[object], node: Node, read: _Read) -> None:
+def _value(option: Option[object], key: Node, node: Node, read: _Read) -> None:
     if document.is_null(node):
+        read.found.left_empty(option, place_of(key))
         return
     place, report = place_of(node), read.report
     read.found.tried(option, place)
@@ -107,7 +109,9 @@ def _value(option: Option[object], node: Node, read: _Read) -> None:
     else:
         text = None if option.many else document.scalar(node)
     if text is None:
-        report.problem(place, option.name, "expected a list, as [a, b]" if option.many else "expected a single value")
+        meant = _as_list(option, node) if option.many else ""
+        expected = "expected a list, as [a, b]" if option.many else "expected a single value"
+        report.problem(place, option.name, expected, guess=meant)
     elif option.plain and document.is_truth_word(node):
         got = None if option.secret else text
         report.problem(place, option.name, "is true or false to YAML: put it in quotes if it is meant as a text", got)
@@ -117,11 +121,25 @@ def _value(option: Option[object], node: Node, read: _Read) -> None:
             report.warn(place, option.name, "ends before the #, which begins a comment: put it in quotes if # is of it")
 
 
+def _as_list(option: Option[object], node: Node) -> str:
+    """What a text without brackets would be as a list, "" where that would not do either."""
+    text = document.scalar(node)
+    try:
+        option.read(text or "")
+    except Unfit:
+        return ""
+    return f"[{text}]"
+
+
 def _unknown(name: str, key: Node, section: str, known: Iterable[str], report: Report) -> None:
     """Tell that there is no such key here, and which one was meant."""
     known = list(known)
     if name == "<<":
         report.problem(place_of(key), section, "merging (<<) is not supported: write the keys out")
+        return
+    if name.lower() == "port" and section in _PORTS:
+        text = f"there is no key {GOT} here: the port is a part of {section}.url, as {_PORTS[section]}"
+        report.problem(place_of(key), section, text, name)
         return
     other = _OTHER_WORDS.get(name.lower(), "")
     meant = other if other in known else values.guess(name, known)

@@ -15,7 +15,8 @@ def check(found: Found, has_mqtt_password: bool, report: Report) -> None:
     """Tell the report of every pair of settings that do not go together."""
     for option in o.OPTIONS:
         if option.required and not found.given(option):
-            text = f"is missing: give it here or as {option.variable}"
+            what = "is empty" if found.is_empty(option) else "is missing"
+            text = f"{what}: give it here or as {option.variable}"
             report.problem(found.place(option), option.name, text)
     for rule in RULES:
         rule(found, report)

@@ -120,7 +120,8 @@ class Settings:
 class Loaded:
     """settings: complete. warnings: what works but should be mended.
 
-    origins: key -> "line 7" or the variable that gave it; what has its default is not there.
+    origins: key -> "line 7" or the variable that gave it, and of a password file its path; what has its default is not
+    there.
     """
 
     settings: Settings

@@ -208,13 +208,45 @@ def test_a_key_given_twice_is_an_error(tmp_path: Path, content: str, place: str)
     assert fault(tmp_path, content).startswith(place)
 
 
+@pytest.mark.parametrize(("section", "url"), [("mqtt", "mqtt://host:1883"), ("mt1", "https://host:443")])
+def test_a_port_is_led_to_the_url(tmp_path: Path, section: str, url: str) -> None:
+    text = "mt1: {username: a, password: x, port: 1}" if section == "mt1" else f"{MINIMAL}mqtt: {{port: 1}}"
+    told = fault(tmp_path, text)
+    assert told.endswith(f"there is no key 'port' here: the port is a part of {section}.url, as {url}")
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("falling", "expected a list, as [a, b]; did you mean [falling]?"),
+        ("falling, rising", "expected a list, as [a, b]; did you mean [falling, rising]?"),
+        ("both", "expected a list, as [a, b]"),
+        ("{a: b}", "expected a list, as [a, b]"),
+    ],
+)
+def test_a_list_without_brackets_is_shown_with_them(tmp_path: Path, text: str, end: str) -> None:
+    file = f"mt1:\n  username: a\n  password: x\n  edges: {text}\n"
+    assert fault(tmp_path, file) == f"4:10: mt1.edges: {end}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mt1:\n  username: a\n  password:\n", "3:3: mt1.password: is empty: give password_file (best), password or"),
+        ("mt1:\n  password_file: null\n  username: a\n", "2:3: mt1.password_file: is empty: give password_file"),
+        ("mt1:\n  password: x\n  username: ~\n", "3:3: mt1.username: is empty: give it here or as MT1BRIDGE_MT1_"),
+    ],
+)
+def test_what_is_left_empty_though_it_is_needed_is_told_on_its_line(tmp_path: Path, text: str, told: str) -> None:
+    assert fault(tmp_path, text).startswith(told)
+
+
 @pytest.mark.parametrize(
     ("key", "guess"),
     [
         ("Username", "username"),
         ("user", "username"),
         ("host", "url"),
-        ("port", "url"),
         ("scalar-topics", "scalar_topics"),
         ("edges", "mt1.edges"),
         ("keep", "journal.keep"),

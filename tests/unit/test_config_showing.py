@@ -53,6 +53,14 @@ def test_every_option_is_shown(tmp_path: Path) -> None:
     assert "instance" in told
 
 
+def test_a_relative_password_file_is_shown_with_its_whole_path(tmp_path: Path) -> None:
+    secret = tmp_path / "mt1-password"
+    secret.write_text("hunter2")
+    secret.chmod(0o600)
+    found = loaded(tmp_path, "mt1:\n  username: a\n  password_file: mt1-password\n")
+    assert found.origins["mt1.password_file"] == f"line 3: {secret}"
+
+
 def test_each_value_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
     secret = tmp_path / "mt1-password"
     secret.write_text("hunter2")
@@ -61,7 +69,7 @@ def test_each_value_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
     found = loaded(tmp_path, text, MT1BRIDGE_LOG_LEVEL="debug")
     lines = as_yaml(found.settings, found.origins).splitlines()
     assert '  username: "a"  # line 2' in lines
-    assert '  password: "(hidden)"  # line 3' in lines
+    assert f'  password: "(hidden)"  # line 3: {secret}' in lines
     assert '  level: "debug"  # MT1BRIDGE_LOG_LEVEL' in lines
     assert '  format: "auto"  # default' in lines
 
