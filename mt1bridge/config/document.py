@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import yaml
 
 from mt1bridge.config.report import GOT, Place, Report
+from mt1bridge.config.sample import sample
 
 LARGEST_FILE = 1 << 20  # bytes
 DEEPEST = 16  # levels; the settings need 5
@@ -156,7 +157,7 @@ def _decode(data: bytes, report: Report) -> str | None:
     elif data.startswith((b"\xff\xfe", b"\xfe\xff")):
         report.problem(Place(1, 1), "", "is UTF-16: save it as UTF-8")
     elif not data.strip():
-        report.problem(Place(), "", "is empty: it needs at least mt1.username; etc/mt1bridge.yaml is a sample")
+        report.problem(Place(), "", f"is empty: it needs at least mt1.username and a password; {sample()}")
     else:
         try:
             text = data.decode("utf-8-sig")

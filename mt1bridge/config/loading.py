@@ -18,6 +18,7 @@ from mt1bridge.config.opening import Unreadable, read_regular
 from mt1bridge.config.options import Option
 from mt1bridge.config.reader import read_environment, read_file
 from mt1bridge.config.report import NOWHERE, Report, TooManyProblems, Unfit
+from mt1bridge.config.sample import sample
 from mt1bridge.config.settings import Loaded, Settings
 from mt1bridge.config.surroundings import Surroundings, surroundings
 from mt1bridge.model.errors import ConfigurationError
@@ -70,7 +71,7 @@ def _content(path: Path, report: Report) -> tuple[bytes, int] | None:
     try:
         data, status = read_regular(path, document.LARGEST_FILE)
     except Unreadable as error:
-        more = ": write one (the sample is etc/mt1bridge.yaml), or name another with -c" if error.missing else ""
+        more = f": write one, or name another with -c; {sample()}" if error.missing else ""
         report.problem(NOWHERE, "", error.reason + more)
         return None
     return data, status.st_mode
