@@ -33,7 +33,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "version": "show the version of mt1bridge and what it runs on",
     }
 )
-# What a command needs beyond a plain installation; the extra that brings it bears the command's name (setup.cfg).
+# What a command needs beyond a plain installation; the extra that brings it bears the command's name (setup.cfg;
+# cli/extras.py).
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType({"simulate": ("aiohttp",), "demo": ("aiohttp", "amqtt")})
 
 
@@ -134,7 +135,9 @@ def _run(argv: list[str]) -> int:
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library in EXTRAS.get(chosen, ()):
-            raise MissingExtraError(library, extra=chosen) from error
+            from mt1bridge.cli.extras import remedy  # only where something is missing
+
+            raise MissingExtraError(library, remedy(library, chosen)) from error
         raise
 
 

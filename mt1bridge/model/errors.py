@@ -67,11 +67,11 @@ class ConfigurationError(BridgeError):
 
 
 class MissingExtraError(BridgeError):
-    """A command needs a library that a plain installation does not bring."""
+    """A command needs a library that a plain installation does not bring. remedy: the command that brings it."""
 
-    def __init__(self, library: str, extra: str) -> None:
-        self.library, self.extra = library, extra
-        super().__init__(f"the library {library} is not installed: install it with  pip install 'mt1bridge[{extra}]'")
+    def __init__(self, library: str, remedy: str) -> None:
+        self.library, self.remedy = library, remedy
+        super().__init__(f"the library {library} is not installed: install it with  {remedy}")
 
 
 class CloudError(BridgeError):

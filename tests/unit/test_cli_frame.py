@@ -126,9 +126,9 @@ def test_every_error_knows_its_exit_code_and_what_to_do() -> None:
     assert BridgeError("x").exit_code == 1
     assert UsageError("x").exit_code == 2
     assert ConfigurationError([Problem("x")]).exit_code == 78
-    missing = MissingExtraError("aiohttp", "simulate")
+    missing = MissingExtraError("aiohttp", "sudo apt install python3-aiohttp")
     assert missing.exit_code == 1
-    assert str(missing).endswith("pip install 'mt1bridge[simulate]'")
+    assert str(missing).endswith("install it with  sudo apt install python3-aiohttp")
 
 
 def test_the_extras_are_those_of_the_package() -> None:
@@ -200,7 +200,7 @@ def test_a_missing_library_of_an_extra_says_how_to_get_it() -> None:
     process = python("-c", command_that("sys.modules['aiohttp'] = None; import aiohttp"))
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    told = "the library aiohttp is not installed: install it with  pip install 'mt1bridge[demo]'"
+    told = f"the library aiohttp is not installed: install it with  {sys.executable} -m pip install 'mt1bridge[demo]'"
     assert said.decode() == f"mt1bridge: {told}\n"
 
 
