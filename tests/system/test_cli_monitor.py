@@ -197,3 +197,30 @@ def test_a_user_who_may_not_read_what_the_bridge_tells_is_told_so(file: Path, br
     finally:
         assert [lines.end(), objects.end()] == [(0, "")] * 2
     assert "-- hint: the bridge is online" in lines.text
+
+
+def test_the_rights_of_the_documented_access_rules_are_enough(tmp_path: Path, file: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "raspberry-pi.rst").read_text()
+    block = re.match(r"(?:    .*\n|\n)+", page.partition("runs a mosquitto with it\n\n::\n\n")[2])
+    assert block is not None
+    rules = re.sub("^    ", "", block.group(), flags=re.MULTILINE)
+    place = tmp_path / "with-rules"
+    place.mkdir()
+    who = {"username": "mt1bridge", "password": "right"}
+    with Mosquitto(place, Options(users={"mt1bridge": "right"}, acl=rules)) as guarded:
+        for topic, body in (
+            ("mt1/bridge/state", "online"),
+            ("mt1/bridge/upstream", json.dumps(UPSTREAM)),
+            ("mt1/bridge/alert/quota", json.dumps({"text": "Used up."})),
+            ("mt1/device/231203016/C1/last", json.dumps(LAST)),
+        ):
+            publish.single(topic, body, 1, True, "127.0.0.1", guarded.port, auth=who)  # type: ignore[arg-type]
+        settings = yaml.safe_load(file.read_text())
+        settings["mqtt"] = {"url": f"mqtt://127.0.0.1:{guarded.port}", **who}
+        file.write_text(yaml.safe_dump(settings))
+        monitor = Monitor(file)
+        try:
+            for line in ("bridge: online", "link to the MT1 server: live", "alert quota: Used up.", "latest: "):
+                monitor.wait_for(f"-- {line}")
+        finally:
+            monitor.end()
