@@ -66,7 +66,7 @@ PURE = (
     *("cloud.calls", "cloud.doubt", "cloud.outcomes"),
     *("cloud.overlap", "cloud.session", "cloud.sockjs", "cloud.stomp_frames", "cloud.subscribing"),
     "cloud.subscription",
-    *("mqtt.handover", "mqtt.reasons", "mqtt.session"),
+    *("mqtt.handover", "mqtt.reasons", "mqtt.session", "mqtt.suspicion"),
     *("runtime.backoff", "config.settings"),
 )
 # `bridge` asks and writes the journal in line, and is pure in everything else.

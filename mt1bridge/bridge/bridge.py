@@ -22,7 +22,7 @@ from mt1bridge.config.settings import Settings
 from mt1bridge.feed.intake import Intake
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging, StagingLostError
-from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent
+from mt1bridge.model.broker import Acknowledged, Arrived, BrokerEvent, BrokerLost
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, PageRead, WantFailed
 from mt1bridge.model.known import Known, Learned
@@ -115,9 +115,7 @@ class Bridge:
         if free < float("inf"):
             due = min(due, max(free, parts.reconciliation.next_due(now)))
         due = min(due, *(at for at in (self._stop_at, self._born_at, due) if at is not None))
-        if parts.handover.connection and parts.handover.room():
-            due = min(due, parts.desk.board.next_due(), parts.handover.next_due())
-        return max(due, now.monotonic)
+        return max(min(due, self._delivery.next_due(now)), now.monotonic)
 
     def clock_offset(self, offset_ms: int) -> None:
         """How far the MT1 server's clock is ahead of ours, as its Date header says."""
@@ -254,6 +252,8 @@ class Bridge:
         if isinstance(event, Acknowledged):
             self._delivery.acknowledged(event)
             return
+        if isinstance(event, BrokerLost) and event.connection == parts.handover.connection:
+            self._delivery.broken(event)
         if isinstance(event, Arrived) and parts.broker.ready:
             verb = parts.names.request_verb(event.topic) if parts.settings.mqtt.commands else None
             if verb is not None:
@@ -308,7 +308,7 @@ class Bridge:
         """Close the connection, open the next one; topics that are ours no longer are emptied by the sweep."""
         parts = self.parts
         self._broker_outcomes(parts.broker.stop())
-        self._delivery.lost()
+        self._delivery.another_broker()
         before = parts.desk
         parts.names = Names(parts.settings.mqtt.base_topic)
         parts.desk = assembly.desk(
@@ -335,6 +335,7 @@ class Bridge:
         self._cloud(parts.session.stop())
         self._learning.stop()
         self._report.stopping = True
+        self._delivery.stop()
         parts.desk.stopping()
 
     def _go_on_stopping(self) -> None:

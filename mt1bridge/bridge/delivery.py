@@ -1,12 +1,15 @@
 """Journal -> topics -> broker, and what the broker acknowledged. Pure."""
 
 from mt1bridge.bridge.parts import Parts
-from mt1bridge.model.broker import Acknowledged, BrokerConnected, Publication, Publish
+from mt1bridge.model.broker import Acknowledged, BrokerConnected, BrokerLost, Publication, Publish
+from mt1bridge.model.clock import Now
 from mt1bridge.model.fact import Entry, Kind, Source
 from mt1bridge.model.status import Note
 from mt1bridge.model.trigger import ChannelId
 from mt1bridge.mqtt import handover as handing
 from mt1bridge.mqtt.handover import InFlight
+from mt1bridge.mqtt.suspicion import Place, Suspicion
+from mt1bridge.topics.desk import FIRST
 from mt1bridge.topics.payloads import fact_publication, replay_publication
 from mt1bridge.topics.replays import Replay, Replays
 
@@ -22,19 +25,55 @@ class Delivery:
         self._sweeping = False
         self._scanned = False
         self._refusing: set[ChannelId | str] = set()  # channels and topics of which the last message was refused
+        self._suspicion = Suspicion()
+        self._given_up: list[InFlight] = []  # to be told on the next connection
+        self._untold: set[str] = set()  # topics that are too large, as said in the log
+        self._stopping = False
 
     # --- connection ---------------------------------------------------------------------------------
 
     def connected(self, connected: BrokerConnected) -> None:
         parts = self._parts
+        given_up, self._given_up = self._given_up, []
+        for what in given_up:
+            if what.entry is not None:
+                self._delivered(what.entry)
         owed = parts.journal.owing_channels()
         parts.handover.opened(connected.connection, connected.receive_maximum, owed)
+        self._suspicion.opened(parts.now.monotonic, mqtt5=connected.protocol == 5)
         parts.desk.connected()
         self.sweep()
+        for what in given_up:
+            self._note_given_up(what, {"bytes": what.size})
+
+    def broken(self, event: BrokerLost) -> None:
+        """The connection broke: was it for one of our messages?"""
+        parts, now = self._parts, self._parts.now.monotonic
+        in_flight = parts.handover.unacknowledged()
+        given_up = self._suspicion.lost(in_flight, event, now)
+        if given_up is not None:
+            self._given_up.append(given_up)
+            return
+        for what in in_flight[:1]:
+            if self._suspicion.trials(what) == 1:
+                facts = {"id": what.entry.fact.id} if what.entry is not None else {"topic": what.topic or ""}
+                text = "the broker closes the connection when it gets this: it waits until all else is through"
+                parts.tell(Note("publish_doubted", "warning", {**facts, "bytes": what.size, "text": text}))
 
     def lost(self) -> None:
         self._parts.handover.closed()
         self.replays.clear()
+
+    def another_broker(self) -> None:
+        """What one broker does not take, another one may."""
+        self.lost()
+        self._suspicion = Suspicion()
+        self._given_up.clear()
+        self._untold.clear()
+
+    def stop(self) -> None:
+        """No more trials: they would stand in the way of what is left to say."""
+        self._stopping = True
 
     # --- hand-over ----------------------------------------------------------------------------------
 
@@ -47,50 +86,130 @@ class Delivery:
         """Give the broker what there is room for."""
         parts = self._parts
         self._scanned = False
-        while parts.handover.connection and parts.handover.room() and self._next():
+        while self._room(parts.now.monotonic) and self._next():
             pass
+        if parts.handover.connection and not parts.handover.in_flight() and not self._stopping:
+            self._try_doubted()
         if self._sweeping and parts.broker.ready and parts.session.devices is not None:
             self._go_on_sweeping()
+
+    def next_due(self, moment: Now) -> float:
+        """Monotonic second when something may go that waits for time; infinity if nothing does."""
+        parts, suspicion, now = self._parts, self._suspicion, moment.monotonic
+        if not parts.handover.connection:
+            return float("inf")
+        due = float("inf")
+        if not self._stopping:
+            due = suspicion.next_due(now, idle=not parts.handover.in_flight())
+        if self._room(now):
+            due = min(due, parts.desk.board.next_due(suspicion.held), parts.handover.next_due(suspicion.held))
+        return due
+
+    def _room(self, now: float) -> bool:
+        handover, suspicion = self._parts.handover, self._suspicion
+        if not handover.connection or not handover.room():
+            return False
+        if self._stopping:
+            return True
+        waits = suspicion.on_trial(now) or suspicion.presses(now)
+        return not waits and not (suspicion.careful and handover.in_flight())
 
     def _next(self) -> bool:
         """Hand over the next message; False if there is none that may go."""
         handover = self._parts.handover
         once = handover.next_once()
         if once is not None:
-            self._publish(once, InFlight(topic=once.topic, handed_at=self._parts.now.monotonic))
+            self._publish(once)
             return True
         if handover.state_turn() and self._next_slot():
             return True
         return self._next_fact() or self._next_slot() or (handover.idle() and self._next_replayed())
 
     def _next_slot(self) -> bool:
-        parts = self._parts
-        now = parts.now.monotonic
-        key = parts.desk.board.next(now)
+        key = self._parts.desk.board.next(self._parts.now.monotonic, self._suspicion.held)
         if key is None:
             return False
-        for publication in parts.desk.board.take(key, now):
-            empty = not publication.payload
-            if parts.desk.handed(publication):
-                parts.journal.retain(publication.topic, keep=True, now_ms=parts.now.utc_ms)
-            what = InFlight(slot=key, topic=publication.topic, handed_at=now, retained_empty=empty)
-            self._publish(publication, what)
+        self._hand_over_slot(key)
         return True
 
-    def _next_fact(self) -> bool:
+    def _hand_over_slot(self, key: str, on_trial: bool = False) -> None:
         parts = self._parts
-        turn = parts.handover.next_lane(parts.now.monotonic)
-        if turn is None:
-            return False
-        at, after = turn
+        for publication in parts.desk.board.take(key, parts.now.monotonic):
+            if parts.desk.handed(publication):
+                parts.journal.retain(publication.topic, keep=True, now_ms=parts.now.utc_ms)
+            if not on_trial and self._suspicion.too_large(publication):
+                self._leave_out(key, publication)
+            else:
+                self._publish(publication, slot=key)
+
+    def _leave_out(self, key: str, publication: Publication) -> None:
+        """What is too large stays so until it changes, or the broker does."""
+        board, now = self._parts.desk.board, self._parts.now.monotonic
+        what = InFlight(slot=key, topic=publication.topic, size=self._suspicion.size_of(publication))
+        if self._suspicion.doubt_again(what, now):
+            board.refused(key, now)
+            return
+        board.acknowledged(key)
+        self._note_given_up(what, {"bytes": what.size})
+
+    def _next_fact(self) -> bool:
+        turn = self._parts.handover.next_lane(self._parts.now.monotonic, self._suspicion.held)
+        return turn is not None and self._hand_over_fact(*turn)
+
+    def _hand_over_fact(self, at: ChannelId, after: int, on_trial: bool = False) -> bool:
+        parts = self._parts
         entry = parts.handover.next_ready(at)
         if entry is None:
             parts.handover.filled(at, parts.journal.owed(at, after, handing.CHUNK))
             return True
-        late = self._judge(entry)
-        what = InFlight(entry=entry, handed_at=parts.now.monotonic)
-        self._publish(fact_publication(parts.names, entry, late), what)
+        publication = fact_publication(parts.names, entry, self._judge(entry))
+        if not on_trial and self._suspicion.too_large(publication):
+            self._suspicion.doubt(InFlight(entry=entry))  # each fact is proven by itself
+            return True
+        self._publish(publication, entry=entry)
         return True
+
+    def _try_doubted(self) -> None:
+        """What may be what the broker does not bear goes alone, after something that it bears."""
+        parts, suspicion, now = self._parts, self._suspicion, self._parts.now.monotonic
+        place = suspicion.next_trial(now)
+        if place is None:
+            return
+        free_at = self._free_at(place)
+        if free_at is None:
+            suspicion.void(place)
+        elif free_at > now:
+            suspicion.postpone(place, free_at)
+        elif not suspicion.lives(now):
+            self._probe()
+        else:
+            suspicion.begins(place, now)
+            if isinstance(place, str):
+                self._hand_over_slot(place, on_trial=True)
+            while isinstance(place, ChannelId) and not parts.handover.in_flight():
+                turn = parts.handover.turn_of(place, now) if parts.handover.has_lane(place) else None
+                if turn is None:
+                    break
+                self._hand_over_fact(*turn, on_trial=True)
+            if not parts.handover.in_flight():
+                suspicion.void(place)
+
+    def _free_at(self, place: Place) -> float | None:
+        """Monotonic second from which on what is doubted may go; None if there is nothing of it to be sent."""
+        parts = self._parts
+        if isinstance(place, str):
+            return parts.desk.board.free_at(place)
+        if not parts.handover.has_lane(place):
+            return None
+        held_until = parts.handover.free_at(place)
+        return parts.now.monotonic if held_until == float("inf") else held_until
+
+    def _probe(self) -> None:
+        """Something small that the broker has taken often."""
+        board, held = self._parts.desk.board, self._suspicion.held
+        key = next(key for key in (*FIRST, "health") if key not in held)
+        board.touch(key)
+        self._hand_over_slot(key)
 
     def _judge(self, entry: Entry) -> bool:
         """Whether an impulse goes out as `late`; `last` tells what was told first."""
@@ -115,8 +234,7 @@ class Delivery:
         if entry is not None:
             fact = entry.fact
             late = fact.timestamp is not None and parts.late(fact.at.device, fact.timestamp)
-            publication = replay_publication(parts.names, entry, late, replay.transaction)
-            self._publish(publication, InFlight(topic=publication.topic, handed_at=parts.now.monotonic))
+            self._publish(replay_publication(parts.names, entry, late, replay.transaction))
             return True
         if not replay.exhausted:
             if self._scanned:
@@ -131,8 +249,16 @@ class Delivery:
         self.replays.done()
         self._parts.handover.tell(replay.answer({"count": replay.told}))
 
-    def _publish(self, publication: Publication, what: InFlight) -> None:
+    def _publish(self, publication: Publication, entry: Entry | None = None, slot: str | None = None) -> None:
         parts = self._parts
+        what = InFlight(
+            entry=entry,
+            slot=slot,
+            topic=publication.topic,
+            handed_at=parts.now.monotonic,
+            retained_empty=publication.retain and not publication.payload,
+            size=self._suspicion.size_of(publication),
+        )
         token = parts.handover.handed(what)
         parts.orders.append(Publish(parts.handover.connection, token, publication))
 
@@ -142,7 +268,7 @@ class Delivery:
 
     def _go_on_sweeping(self) -> None:
         desk = self._parts.desk
-        if desk.board.unsent(self._parts.now.monotonic):
+        if desk.board.unsent(self._parts.now.monotonic, self._suspicion.held):
             return
         self._sweeping = False
         for topic in desk.stale():
@@ -155,11 +281,13 @@ class Delivery:
         what = parts.handover.acknowledged(event.connection, event.token)
         if what is None:
             return
+        self._suspicion.acknowledged(what, event.reason < handing.REFUSED, parts.now.monotonic)
         if event.reason >= handing.REFUSED:
             self._refused(what, event.reason)
             return
         if what.slot is not None:
             parts.desk.acknowledged(what.slot)
+        self._untold.discard(what.topic or "")
         self._refusing.discard(what.entry.fact.at if what.entry is not None else what.topic or "")
         if what.entry is not None:
             self._delivered(what.entry)
@@ -187,8 +315,7 @@ class Delivery:
             return
         facts["id"] = what.entry.fact.id
         if reason == handing.TOO_LARGE and parts.handover.too_large(what.entry):
-            text = "larger than the broker takes; it stays in the journal"
-            parts.tell(Note("publish_given_up", "error", {**facts, "text": text}, public=True))
+            self._note_given_up(what, facts)
             self._delivered(what.entry)
             return
         self._note_refused(what.entry.fact.at, facts)
@@ -198,3 +325,15 @@ class Delivery:
         """One warning, until something goes through there."""
         self._parts.tell(Note("publish_refused", "debug" if where in self._refusing else "warning", facts))
         self._refusing.add(where)
+
+    def _note_given_up(self, what: InFlight, facts: dict[str, object]) -> None:
+        """Loudly, and of a topic once."""
+        topic = what.topic or ""
+        if what.entry is not None:
+            facts |= {"id": what.entry.fact.id, "text": "larger than the broker takes; it stays in the journal"}
+        elif topic in self._untold:
+            return
+        else:
+            self._untold.add(topic)
+            facts |= {"topic": topic, "text": "larger than the broker takes; it is not told until it is smaller"}
+        self._parts.tell(Note("publish_given_up", "error", facts, public=True))

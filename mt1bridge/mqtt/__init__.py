@@ -2,6 +2,7 @@
 
 Pure:
 handover.py      which message goes next, and which ones are not acknowledged
+suspicion.py     which message, if any, makes the broker close the connection
 session.py       when to connect, whether we may publish
 vigil.py         when a PINGREQ is due, and when a broker has been silent for too long
 packet.py        the parts of MQTT packets that we make ourselves

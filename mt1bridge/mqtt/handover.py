@@ -5,6 +5,7 @@ a long backlog does not hide the state; replays wait until nothing else does (CO
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from mt1bridge.model.broker import Publication
@@ -27,7 +28,7 @@ TOO_LARGE_TRIES = 3
 class InFlight:
     """What a token stands for: a fact, a retained topic's slot, or something sent once (event, response, replay).
 
-    handed_at: monotonic seconds. retained_empty: it empties a retained topic.
+    handed_at: monotonic seconds. retained_empty: it empties a retained topic. size: bytes (suspicion.py).
     """
 
     entry: Entry | None = None
@@ -35,6 +36,17 @@ class InFlight:
     topic: str | None = None
     handed_at: float = 0.0
     retained_empty: bool = False
+    size: int = 0
+
+    @property
+    def place(self) -> ChannelId | str | None:
+        """The channel or slot that waits for its acknowledgement; None: it is not sent again."""
+        return self.entry.fact.at if self.entry is not None else self.slot
+
+    @property
+    def message(self) -> int | str | None:
+        """The same for what is sent again on another connection: a fact's number, or a topic."""
+        return self.entry.n if self.entry is not None else self.topic
 
 
 @dataclass(slots=True)
@@ -110,6 +122,10 @@ class Handover:
     def in_flight(self) -> int:
         return len(self._in_flight)
 
+    def unacknowledged(self) -> list[InFlight]:
+        """What is in flight, in the order of hand-over."""
+        return list(self._in_flight.values())
+
     def oldest(self) -> float | None:
         """Monotonic second when the oldest unacknowledged message was handed over."""
         first = next(iter(self._in_flight.values()), None)
@@ -130,23 +146,39 @@ class Handover:
         """Whether a retained topic may go before the next fact."""
         return self._facts_in_a_row >= EVERY
 
-    def next_lane(self, now: float) -> tuple[ChannelId, int] | None:
-        """(channel, after): whose turn it is, and after which number its next fact comes. now: monotonic seconds."""
-        for at, lane in self._lanes.items():
-            if lane.held_until is not None:
-                if lane.in_flight or now < lane.held_until:
-                    continue
-                lane.held_until, lane.after, lane.more = None, 0, True
-                lane.ready.clear()
-                self._holds.pop(at, None)
-            if (lane.ready or lane.more) and not (lane.probing and lane.in_flight):
-                return at, lane.after
+    def next_lane(self, now: float, but: Container[object] = ()) -> tuple[ChannelId, int] | None:
+        """(channel, after): whose turn it is, and after which number its next fact comes.
+
+        now: monotonic seconds. but: channels that wait.
+        """
+        turns = (self.turn_of(at, now) for at in self._lanes if at not in but)
+        return next((turn for turn in turns if turn is not None), None)
+
+    def turn_of(self, at: ChannelId, now: float) -> tuple[ChannelId, int] | None:
+        """The same for one channel; None if none of its facts may go now."""
+        lane = self._lanes[at]
+        if lane.held_until is not None:
+            if lane.in_flight or now < lane.held_until:
+                return None
+            lane.held_until, lane.after, lane.more = None, 0, True
+            lane.ready.clear()
+            self._holds.pop(at, None)
+        if (lane.ready or lane.more) and not (lane.probing and lane.in_flight):
+            return at, lane.after
         return None
 
-    def next_due(self) -> float:
-        """Monotonic second when a channel that was held back may go on."""
-        held = [lane.held_until for lane in self._lanes.values() if lane.held_until is not None and not lane.in_flight]
-        return min(held, default=float("inf"))
+    def has_lane(self, at: ChannelId) -> bool:
+        """Whether something of this channel is owed."""
+        return at in self._lanes
+
+    def next_due(self, but: Container[object] = ()) -> float:
+        """Monotonic second when a channel that was held back may go on. but: channels that wait for something else."""
+        return min((self.free_at(at) for at in self._lanes if at not in but), default=float("inf"))
+
+    def free_at(self, at: ChannelId) -> float:
+        """The same for one channel; infinity if it does not wait for time."""
+        lane = self._lanes[at]
+        return float("inf") if lane.held_until is None or lane.in_flight else lane.held_until
 
     def hold_back(self, entry: Entry, until: float) -> None:
         """The broker refused this fact: its channel waits, on whatever connection, and begins again with it.

@@ -4,7 +4,7 @@ A topic is handed over again only when the broker has acknowledged it, and not m
 changes in between is told once, in its newest form.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from mt1bridge.model.broker import Publication
@@ -61,25 +61,29 @@ class Board:
         for key in [*(key for key in first if key in self._slots), *self._slots]:
             self.touch(key)
 
-    def next(self, now: float) -> str | None:
-        """The key of the slot that may go now, or None."""
+    def next(self, now: float, but: Container[object] = ()) -> str | None:
+        """The key of the slot that may go now, or None. but: slots that wait for something else."""
         for key in self._dirty:
             slot = self._slots[key]
-            if not slot.in_flight and now >= _free_at(slot):
+            if key not in but and not slot.in_flight and now >= _free_at(slot):
                 return key
         return None
+
+    def free_at(self, key: str) -> float | None:
+        """Monotonic second from which on a slot may go; None if it is not out of date."""
+        return _free_at(self._slots[key]) if key in self._dirty else None
 
     def waiting(self) -> bool:
         """Whether anything is still to be sent or acknowledged."""
         return bool(self._dirty) or any(slot.in_flight for slot in self._slots.values())
 
-    def unsent(self, now: float) -> bool:
-        """Whether something is still to be sent, but for what the broker refuses."""
-        return any(now >= self._slots[key].not_before for key in self._dirty)
+    def unsent(self, now: float, but: Container[object] = ()) -> bool:
+        """Whether something is still to be sent, but for what the broker refuses, and for these slots."""
+        return any(now >= self._slots[key].not_before for key in self._dirty if key not in but)
 
-    def next_due(self) -> float:
-        """Monotonic second when a waiting slot may go; infinity if none waits for time."""
-        waiting = [_free_at(s) for s in (self._slots[key] for key in self._dirty) if not s.in_flight]
+    def next_due(self, but: Container[object] = ()) -> float:
+        """Monotonic second when a waiting slot may go; infinity if none waits for time. but: as in `next`."""
+        waiting = [_free_at(s) for s in (self._slots[key] for key in self._dirty if key not in but) if not s.in_flight]
         return min(waiting, default=float("inf"))
 
     def take(self, key: str, now: float) -> list[Publication]:

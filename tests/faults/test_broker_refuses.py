@@ -98,6 +98,35 @@ def test_a_message_that_is_too_large_stops_nothing_else(tmp_path):
             scene.check_log()
 
 
+def test_a_broker_that_only_closes_on_what_is_too_large(tmp_path):
+    """In MQTT 3.1.1 it has no word for it. That one is left in the end, and nothing else is; the rest flows."""
+    old = {"mqtt": {"protocol": "3.1.1"}}
+    with Scene(tmp_path, old, broker=Options(max_packet_size=1500, extra=ROOM)) as scene:
+        scene.start("live")
+        scene.arrives(scene.impulse(0))
+        scene.simulator.impulse(device=DEVICE, channel=0, type="Odd", extra={"text": "x" * 3000})
+        behind = [scene.impulse(0) for _ in range(2)]
+        flowing = [scene.impulse(1) for _ in range(2)]
+        scene.arrive(flowing, 20.0)
+        assert not any(name in scene.witness.books.impulses for name in behind)
+        scene.arrive(behind, 90.0)
+        [note] = [note for note in scene.bridge.notes("publish_given_up") if "id" in note]
+        assert note["level"] == "error"
+        assert f"{DEVICE}-C0-" in note["id"]
+        assert scene.bridge.notes("publish_doubted")
+        more = [scene.impulse(channel) for channel in (0, 1) for _ in range(3)]  # `recent` is too large by now
+        scene.arrive(more, 30.0)
+        left_out = f"mt1/device/{DEVICE}/recent"
+        scene.until(lambda: [n for n in scene.bridge.notes("publish_given_up") if n.get("topic") == left_out], left_out)
+        scene.until(lambda: scene.witness.newest(f"device/{DEVICE}/C0/tally")["published"] == 6, "the tally")
+        lost = len(scene.bridge.notes("broker_lost"))
+        assert lost <= 14
+        scene.arrive([scene.impulse(channel) for channel in (0, 1) for _ in range(3)])
+        assert len(scene.bridge.notes("broker_lost")) == lost, "it goes on in peace"
+        scene.check_log()
+        assert scene.bridge.stop() == 0
+
+
 def test_a_broker_without_qos_1_gets_nothing(tmp_path):
     """Nothing that it acknowledges could be relied on: say so, and deliver once it can be."""
     with Scene(tmp_path, broker=Options(extra=ROOM)) as scene, StatusLines(tmp_path) as status:

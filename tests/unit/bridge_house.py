@@ -127,6 +127,9 @@ class House:
         self.open_links: set[int] = set()
         self.acknowledges = True
         self.broker_is_away = False
+        self.largest: int | None = None  # payload in bytes that the broker takes; on any larger one it closes
+        self.handed: list[Publish] = []
+        self.gone: set[int] = set()  # connections that the broker has closed
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
         self.journal.open(NOON)
         self.staging = Staging()
@@ -208,6 +211,12 @@ class House:
 
     def _publish(self, order: Publish) -> None:
         message = order.message
+        self.handed.append(order)
+        if order.connection in self.gone:
+            return
+        if self.largest is not None and len(message.payload) > self.largest:
+            self.break_off(order.connection)
+            return
         if not message.retain:
             self.messages.append(message)
             self.tokens.append(order.token)
@@ -218,9 +227,20 @@ class House:
         if self.acknowledges:
             self.pending.append(Acknowledged(order.connection, order.token, 0))
 
+    def break_off(self, connection: int, reason: int | None = None) -> None:
+        """The broker closes this connection; what comes on it from now on, it does not read."""
+        self.gone.add(connection)
+        self.pending.append(BrokerLost(connection, BrokerTrouble.LOST, "closed the connection", reason))
+
     # --- what happens outside -----------------------------------------------------------------------
 
-    def impulse(self, identity: str = HUT, channel: str = "C1", number: int = 12, age_s: float = 0.3) -> int:
+    def odd(self, identity: str = HUT, channel: str = "C0", size: int = 3000) -> None:
+        """A row of a type that nobody knows: it is told as it came."""
+        self.impulse(identity, channel, type="Odd", words="x" * size)
+
+    def impulse(
+        self, identity: str = HUT, channel: str = "C1", number: int = 12, age_s: float = 0.3, **more: object
+    ) -> int:
         """A trigger, pushed on every open link and listed by history. Returns its timestamp."""
         timestamp = (self.now().utc_ms - round(age_s * 1000)) * 10_000
         dto = {
@@ -233,6 +253,7 @@ class House:
             "valid": True,
             "blocked": False,
             "fallingEdge": True,
+            **more,
         }
         self.server.rows.setdefault((identity, channel[1:]), []).insert(0, dto)
         body = json.dumps({"type": "ENTITY_ADD", "dto": dto}).encode()
