@@ -185,7 +185,8 @@ class App:
             before = self._settings
             same_broker = (settings.mqtt, settings.home_assistant) == (before.mqtt, before.home_assistant)
             # Where the connection ends, what is on its way is to be acknowledged first, or it would be told again.
-            self._turn.when_quiet(partial(self._apply, settings), 0.0 if same_broker else QUIET_WITHIN_S)
+            within_s, leaves = 0.0 if same_broker else QUIET_WITHIN_S, self._bridge.leaves(settings)
+            self._turn.when_quiet(partial(self._apply, settings), within_s, leaves)
             return
         self._notifier.ready()
 

@@ -55,12 +55,18 @@ class Turn:
             return 0.0
         return min(LONGEST_WAIT_S, max(0.0, self._bridge.next_due(now) - now.monotonic))
 
-    def when_quiet(self, then: Callable[[], None], within_s: float = QUIET_WITHIN_S) -> None:
+    def when_quiet(self, then: Callable[[], None], within_s: float = QUIET_WITHIN_S, leaves: bool = False) -> None:
         """Do this once the broker has acknowledged what it was given, or that much later; till then it gets nothing.
 
-        What was to be done so before, and was not, is not done any more.
+        leaves: it leads to another place on MQTT; at the old one we say before that we are gone.
+        What was to be done so before, and was not, is not done any more; nor is anything once the end has begun.
         """
+        if self._bridge.stopping:
+            return
         self._then, self._then_by = then, self._now().monotonic + within_s
+        if leaves:
+            self._bridge.leave(self._now())
+            self._hand_over(self._bridge.say_farewell)
         self._look_whether_quiet()
 
     def _look_whether_quiet(self) -> None:
@@ -79,11 +85,15 @@ class Turn:
         self._tend_journal()
         orders += self._commit()
         self._do(orders)
-        if self._then is None:
-            handed = self._bridge.hand_over(self._now())
-            self._journal.commit(self._now().utc_ms)  # what is retained from now on, what is told as late
-            self._do(handed)
+        if self._bridge.stopping:
+            self._then = None
+        self._hand_over(self._bridge.hand_over if self._then is None else self._bridge.say_farewell)
         self._look_whether_quiet()
+
+    def _hand_over(self, give: Callable[[Now], list[Order]]) -> None:
+        handed = give(self._now())
+        self._journal.commit(self._now().utc_ms)  # what is retained from now on, what is told as late
+        self._do(handed)
 
     def _step(self, event: Event) -> list[Order]:
         return self._bridge.step(event, self._now())

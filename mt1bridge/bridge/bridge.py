@@ -18,7 +18,7 @@ from mt1bridge.bridge.report import Report
 from mt1bridge.cloud.outcomes import DevicesListed, Pushed
 from mt1bridge.cloud.outcomes import Outcome as CloudOutcome
 from mt1bridge.cloud.subscription import SubscriptionLost, SubscriptionStands
-from mt1bridge.config.settings import Settings
+from mt1bridge.config.settings import MqttSettings, Settings
 from mt1bridge.feed.intake import Intake
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.staging import Staging, StagingLostError
@@ -57,6 +57,7 @@ class Bridge:
         self._commands = Commands(parts, self._learning, self._delivery, self._report.health)
         parts.desk.health = self._report.health
         self._stop_at: float | None = None
+        self._leaving = False
         self._born_at: float | None = None
         self.finished = False
         self._settle_clock(anyway=False)
@@ -104,8 +105,14 @@ class Bridge:
 
     @property
     def in_flight(self) -> bool:
-        """True while the broker has not acknowledged all that it was given."""
-        return self.parts.handover.in_flight() > 0
+        """True while the broker has not acknowledged all that it was given, or is to be given before we leave it."""
+        parts = self.parts
+        unsaid = self._leaving and parts.broker.ready and not self._offline_is_said()
+        return unsaid or parts.handover.in_flight() > 0
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_at is not None
 
     def next_due(self, now: Now) -> float:
         """Monotonic second by which `step(Tick())` is wanted."""
@@ -297,17 +304,47 @@ class Bridge:
             )
         )  # fmt: skip
         if (settings.mqtt, settings.home_assistant) != (before.mqtt, before.home_assistant):
-            self._another_broker()
+            self._another_broker(before)
+        elif self._leaving:
+            parts.desk.staying()
+        self._leaving = self._report.leaving = False
         if parts.session.devices is not None:
             self._learning.devices.are(parts.session.devices)
         parts.desk.identify(config_digest=settings.digest(), url=mt1.url)
         self._settle()
         return self._orders()
 
-    def _another_broker(self) -> None:
-        """Close the connection, open the next one; topics that are ours no longer are emptied by the sweep."""
+    def leaves(self, settings: Settings) -> bool:
+        """Whether these settings lead to another broker or base topic."""
+        old, new = self.parts.settings.mqtt, settings.mqtt
+        return _address(old) != _address(new) or old.base_topic != new.base_topic
+
+    def leave(self, now: Now) -> None:
+        """Settings that lead away are about to be applied: until then only `offline` is handed over, everywhere."""
+        self.parts.now = now
+        self._leaving = self._report.leaving = True
+        self.parts.desk.leaving()
+        self._report.tell()
+
+    def say_farewell(self, now: Now) -> list[Order]:
+        """In place of `hand_over` while other settings wait. Called after a commit."""
+        self.parts.now = now
+        if self._leaving:
+            self._delivery.say_farewell()
+        return self._orders()
+
+    def _offline_is_said(self) -> bool:
+        desk = self.parts.desk
+        return (self._leaving or self.stopping) and desk.board.settled(desk.presence())
+
+    def _another_broker(self, before_settings: Settings) -> None:
+        """Close the connection, open the next one; topics that are ours no longer are emptied by the sweep.
+
+        An old broker that we could not tell so learns from our will that we are gone.
+        """
         parts = self.parts
-        self._broker_outcomes(parts.broker.stop())
+        elsewhere = _address(before_settings.mqtt) != _address(parts.settings.mqtt)
+        self._broker_outcomes(parts.broker.stop(will=elsewhere and not self._offline_is_said()))
         self._delivery.another_broker()
         before = parts.desk
         parts.names = Names(parts.settings.mqtt.base_topic)
@@ -334,9 +371,9 @@ class Bridge:
         self._stop_at = parts.now.monotonic + STOP_GRACE_S
         self._cloud(parts.session.stop())
         self._learning.stop()
-        self._report.stopping = True
+        self._report.stopping, self._leaving = True, False
         self._delivery.stop()
-        parts.desk.stopping()
+        parts.desk.leaving()
 
     def _go_on_stopping(self) -> None:
         """Wait a moment for acknowledgements, then close; what is owed stays in the journal."""
@@ -348,5 +385,9 @@ class Bridge:
         if parts.broker.ready and waiting and parts.now.monotonic < self._stop_at:
             return
         self.finished = True
-        self._broker_outcomes(parts.broker.stop())
+        self._broker_outcomes(parts.broker.stop(will=not self._offline_is_said()))
         parts.orders.append(Finished())
+
+
+def _address(broker: MqttSettings) -> tuple[str, int]:
+    return broker.host, broker.port

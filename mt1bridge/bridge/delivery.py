@@ -93,6 +93,14 @@ class Delivery:
         if self._sweeping and parts.broker.ready and parts.session.devices is not None:
             self._go_on_sweeping()
 
+    def say_farewell(self) -> None:
+        """Give the broker nothing but what says that we are not there."""
+        parts = self._parts
+        board, now = parts.desk.board, parts.now.monotonic
+        others = set(board.keys()).difference(parts.desk.presence())
+        while parts.handover.connection and parts.handover.room() and (key := board.next(now, others)) is not None:
+            self._hand_over_slot(key)
+
     def next_due(self, moment: Now) -> float:
         """Monotonic second when something may go that waits for time; infinity if nothing does."""
         parts, suspicion, now = self._parts, self._suspicion, moment.monotonic

@@ -24,6 +24,7 @@ class Report:
         self._available: dict[str, bool] = {}
         self.health_at = parts.now.monotonic
         self.stopping = False
+        self.leaving = False  # to another broker or base topic
 
     def tell(self) -> None:
         """Tell what has changed since the last step."""
@@ -136,7 +137,7 @@ class Report:
         self._available = {device: online for device, online in self._available.items() if device in devices}
         for device in devices:
             had = (device in pushed or polling) and device not in parts.reconciliation.refused_devices
-            online = had and not self.stopping
+            online = had and not (self.stopping or self.leaving)
             if self._available.get(device) != online:
                 self._available[device] = online
                 parts.desk.availability(device, online)

@@ -52,9 +52,10 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class CloseBroker:
-    """Send DISCONNECT and close. BrokerLost follows."""
+    """Send DISCONNECT and close. BrokerLost follows. will: close without DISCONNECT, so that the will is published."""
 
     connection: int
+    will: bool = False
 
 
 # --- events ---------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Connection:
         self._client: Client | None = None
         self._orders: deque[Publish] = deque()
         self._closing = False
+        self._will_speaks = False
         self._tokens: dict[int, int] = {}  # packet identifier -> token
         self._connack: Connack | None = None
         self._subscribed = False
@@ -94,7 +95,9 @@ class Connection:
         self._orders.append(order)
         self._alarm.ring()
 
-    def stop(self) -> None:
+    def stop(self, will: bool = False) -> None:
+        """will: end without DISCONNECT, so that the broker publishes the will."""
+        self._will_speaks = will
         self._closing = True
         self._alarm.ring()
 
@@ -211,9 +214,12 @@ class Connection:
 
     def _say_farewell(self, client: Client) -> NoReturn:
         if self._connack is not None:
-            client.disconnect()
+            if not self._will_speaks:
+                client.disconnect()
             self._vigil.must_end(self._now())
             while client.fileno() is not None and not self._vigil.is_silent(self._now()):
+                if self._will_speaks and not client.wants_write():
+                    break
                 readable, writable = self._wait(client)
                 if readable:
                     client.read()

@@ -61,9 +61,9 @@ class Publisher:
             self._connection.publish(order)
 
     def close(self, order: CloseBroker) -> None:
-        """Send what was handed over, then DISCONNECT. BrokerLost(STOPPED) follows."""
+        """Send what was handed over, then DISCONNECT unless the will is to speak. BrokerLost(STOPPED) follows."""
         if self._connection is not None and self._connection.number == order.connection:
-            self._connection.stop()
+            self._connection.stop(order.will)
 
     def thread_alive(self) -> bool:
         """Say whether the thread of the connection opened last still runs; it ends right after BrokerLost."""

@@ -122,10 +122,11 @@ class BrokerSession:
             return self._ready_at + OURS_AGAIN_S
         return float("inf")
 
-    def stop(self) -> list[Outcome]:
-        open_ = self._phase in (Phase.CONNECTING, Phase.LOOKING, Phase.READY)
+    def stop(self, will: bool = False) -> list[Outcome]:
+        """The end. will: the broker is to publish our will, for `offline` could not be said."""
+        open_, ready = self._phase in (Phase.CONNECTING, Phase.LOOKING, Phase.READY), self.ready
         self._phase = Phase.STOPPED
-        return [CloseBroker(self._connection)] if open_ else []
+        return [CloseBroker(self._connection, will and ready)] if open_ else []
 
     def handle(self, event: BrokerEvent, now: Now) -> list[Outcome]:
         if event.connection != self._connection or self._phase is Phase.STOPPED:

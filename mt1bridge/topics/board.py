@@ -77,6 +77,10 @@ class Board:
         """Whether anything is still to be sent or acknowledged."""
         return bool(self._dirty) or any(slot.in_flight for slot in self._slots.values())
 
+    def settled(self, keys: Iterable[str]) -> bool:
+        """Whether the broker has acknowledged these slots as they are now."""
+        return not any(key in self._dirty or self._slots[key].in_flight for key in keys if key in self._slots)
+
     def unsent(self, now: float, but: Container[object] = ()) -> bool:
         """Whether something is still to be sent, but for what the broker refuses, and for these slots."""
         return any(now >= self._slots[key].not_before for key in self._dirty if key not in but)

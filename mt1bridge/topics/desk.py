@@ -107,14 +107,23 @@ class Desk:
         self._introduction = Introduction(self.board, self.clear)
         self._account: str | None = None
         self.told: set[str] = set()  # retained topics handed over by this process
-        self.board.put("state", lambda: [_state(names, b"online")])
+        self.staying()
         self.board.put("info", self._info)
         self.board.put("health", self._health_publications, GAP_S["health"])
 
     # --- the bridge ---------------------------------------------------------------------------------
 
-    def stopping(self) -> None:
+    def leaving(self) -> None:
+        """We end, or go to another place."""
         self.board.put("state", lambda: [_state(self._names, b"offline")])
+
+    def staying(self) -> None:
+        """We go nowhere after all."""
+        self.board.put("state", lambda: [_state(self._names, b"online")])
+
+    def presence(self) -> list[str]:
+        """Slots that say whether we are there: the state first, then the availabilities."""
+        return ["state", *(key for key in self.board.keys() if key.startswith("availability:"))]  # noqa: SIM118
 
     def identify(self, config_digest: str, url: str) -> None:
         self.identity = replace(self.identity, config_digest=config_digest, url=url)
@@ -335,8 +344,8 @@ class Desk:
 
     def connected(self) -> None:
         """Everything retained is sent again on every connect."""
-        availabilities = [key for key in self.board.keys() if key.startswith("availability:")]  # noqa: SIM118 - a method
-        self.board.all_again([*FIRST, *availabilities])
+        state, *availabilities = self.presence()
+        self.board.all_again([state, *FIRST, *availabilities])
 
     def stale(self) -> list[str]:
         """Topics that this instance once retained and no longer does."""

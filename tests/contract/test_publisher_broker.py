@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from mosquitto import Mosquitto, Options, Recorder
-from publisher_rig import Rig, settings
+from publisher_rig import WILL, Rig, settings
 
 from mt1bridge.model.broker import (
     Acknowledged,
@@ -12,6 +12,7 @@ from mt1bridge.model.broker import (
     BrokerConnected,
     BrokerLost,
     BrokerTrouble,
+    CloseBroker,
     Publication,
     Subscribed,
 )
@@ -272,6 +273,19 @@ def test_a_closed_connection_tells_stopped_and_leaves_no_will(tmp_path: Path, pr
         assert recorder.wait_for(2)
         assert [each.topic for each in recorder.messages()] == ["mt1/last", "mt1/marker"]
         assert f"Received DISCONNECT from {settings(1).client_id}" in broker.log()
+
+
+@both_versions
+def test_a_connection_that_is_closed_for_its_will_leaves_it(tmp_path: Path, protocol: int) -> None:
+    """With MQTT 5 after its delay; what was handed over before is sent."""
+    with Mosquitto(tmp_path) as broker, Recorder(broker.port) as recorder, Rig(settings(broker.port)) as rig:
+        rig.connect(protocol=protocol)
+        rig.publish(Publication("mt1/last", b"1"))
+        rig.publisher.close(CloseBroker(rig.connection, will=True))
+        assert rig.lost().trouble is BrokerTrouble.STOPPED
+        assert recorder.wait_for(2)
+        assert [each.topic for each in recorder.messages()] == ["mt1/last", WILL.topic]
+        assert "Received DISCONNECT" not in broker.log()
 
 
 def test_messages_for_another_connection_are_ignored(tmp_path: Path) -> None:

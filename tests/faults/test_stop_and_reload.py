@@ -4,8 +4,8 @@ import signal
 import time
 
 import pytest
-from mosquitto import wait_until
-from process import PASSWORD, STOP_S, USERNAME
+from mosquitto import Mosquitto, Recorder, wait_until
+from process import DEVICE, PASSWORD, STOP_S, USERNAME
 from scene import FLOWS, Scene, size
 
 
@@ -153,6 +153,25 @@ def test_sighup_with_a_faulty_file(scene):
     assert scene.arrives(scene.impulse()) == "trigger"
     assert scene.witness.newest("bridge/upstream")["state"] in FLOWS
     scene.whole(repeats=0)
+
+
+def test_sighup_to_another_broker_says_offline_at_the_old_one(tmp_path):
+    """So another instance may have the place there; what comes from then on, the other broker gets."""
+    with Scene(tmp_path) as scene, Mosquitto(tmp_path) as other, Recorder(other.port, "mt1/#") as there:
+        scene.start("live")
+        scene.arrives(scene.impulse())
+        availability = f"device/{DEVICE}/availability"
+        scene.until(lambda: scene.witness.newest(availability) == "online", "the availability")
+        scene.reload(mqtt={"url": f"mqtt://127.0.0.1:{other.port}"})
+        scene.until(lambda: scene.witness.newest("bridge/state") == "offline", "offline at the old broker")
+        scene.until(lambda: scene.witness.newest(availability) == "offline", "the availability at the old broker")
+        scene.logged("broker_connected", 2)
+        scene.impulse()
+        assert there.wait_until(lambda: there.messages(f"mt1/device/{DEVICE}/C0/trigger"))
+        assert there.messages("mt1/bridge/state")[-1].payload == b"online"
+        scene.bridge.signal(signal.SIGTERM)
+        assert scene.bridge.wait(STOP_S) == 0
+        assert there.wait_until(lambda: there.messages("mt1/bridge/state")[-1].payload == b"offline")
 
 
 def test_other_signals_change_nothing(scene):

@@ -87,11 +87,11 @@ class Broker:
         self._timeline.at(when, lambda: self._write(connection, order, handed_at))
 
     def close(self, order: CloseBroker, process: int) -> None:
-        """What was handed over is sent, then DISCONNECT: no will."""
+        """What was handed over is sent, then DISCONNECT, which leaves no will; or none, where the will is to speak."""
         connection = self._find(order.connection, process)
         if connection is not None and connection.open:
             when = max(self._timeline.now + self._way(), connection.free_at)
-            self._timeline.at(when, lambda: self._end(connection, BrokerTrouble.STOPPED, will=False))
+            self._timeline.at(when, lambda: self._end(connection, BrokerTrouble.STOPPED, will=order.will))
 
     # --- faults -------------------------------------------------------------------------------------
 

@@ -121,6 +121,7 @@ class House:
         self.links: list[OpenLink] = []
         self.closed_links: list[int] = []
         self.brokers: list[OpenBroker] = []
+        self.closed_brokers: list[CloseBroker] = []
         self.levels: list[str] = []
         self.status = ""
         self.finished = False
@@ -154,7 +155,7 @@ class House:
                 self.turn.take([self.pending.popleft()])
                 continue
             wait_s = self.turn.wait_s()
-            if wait_s > 0 and self.seconds + wait_s > until:
+            if self.finished or (wait_s > 0 and self.seconds + wait_s > until):
                 self.seconds = until
                 return
             self.seconds += wait_s
@@ -166,7 +167,7 @@ class House:
 
     def reconfigure_when_quiet(self, changed: Settings) -> None:
         """As SIGHUP does it where another connection to the broker comes of it."""
-        self.turn.when_quiet(lambda: self.reconfigure(changed))
+        self.turn.when_quiet(lambda: self.reconfigure(changed), leaves=self.bridge.leaves(changed))
 
     # --- what the shells would do -------------------------------------------------------------------
 
@@ -186,6 +187,7 @@ class House:
             case OpenBroker():
                 self._open(order)
             case CloseBroker():
+                self.closed_brokers.append(order)
                 self.pending.append(BrokerLost(order.connection, BrokerTrouble.STOPPED, "closed"))
             case Publish():
                 self._publish(order)

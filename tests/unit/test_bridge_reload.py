@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from bridge_house import HUT, SPLIT, Server, device, house, settings
 
-from mt1bridge.model.broker import Acknowledged, BrokerLost, BrokerTrouble
+from mt1bridge.model.broker import Acknowledged, BrokerLost, BrokerTrouble, CloseBroker
+from mt1bridge.model.orders import StopAsked
 from mt1bridge.model.secret import Secret
 from mt1bridge.topics.desk import Desk
 
@@ -310,6 +311,115 @@ def test_a_broker_that_acknowledges_nothing_does_not_keep_other_settings_waiting
     assert len(running.brokers) > 2
     running.run(30)
     assert [body["start_number"] for body in running.told("/C1/trigger")] == [12, 12]
+
+
+# --- leaving a broker -------------------------------------------------------------------------------
+
+
+def presence(running):
+    return [running.retained["mt1/bridge/state"], running.retained[f"mt1/device/{HUT}/availability"]]
+
+
+def test_the_broker_that_we_leave_is_told_that_we_are_gone_and_nothing_else(start):
+    running = start(device(HUT))
+    left, told = running.brokers[-1].connection, len(running.handed)
+    running.impulse()
+    running.acknowledges = False
+    running.reconfigure_when_quiet(changed_mqtt(running, host="other.example"))
+    assert len(running.brokers) == 2, "it waits for the acknowledgements"
+    assert presence(running) == [b"offline", b"offline"]
+    running.run(1)
+    running.pending.extend(Acknowledged(left, order.token, 0) for order in running.handed[told:])
+    running.acknowledges = True
+    running.run(30)
+    topics = [order.message.topic for order in running.handed[told:] if order.connection == left]
+    assert topics == ["mt1/bridge/state", f"mt1/device/{HUT}/availability"]
+    assert [(order.connection, order.will) for order in running.closed_brokers][-2] == (left, False)
+    assert presence(running) == [b"online", b"online"]
+    assert len(running.told("/C1/trigger")) == 1
+
+
+def test_at_once_where_nothing_is_on_its_way(start):
+    running = start(device(HUT))
+    left, told = running.brokers[-1].connection, len(running.handed)
+    running.reconfigure_when_quiet(changed_mqtt(running, host="other.example"))
+    running.run(0.1)
+    topics = [order.message.topic for order in running.handed[told:] if order.connection == left]
+    assert topics == ["mt1/bridge/state", f"mt1/device/{HUT}/availability"]
+    assert len(running.brokers) > 2
+
+
+def test_a_broker_that_we_leave_and_that_does_not_answer_is_left_to_our_will(start):
+    running = start(device(HUT))
+    left = running.brokers[-1].connection
+    running.acknowledges = False
+    running.reconfigure_when_quiet(changed_mqtt(running, host="other.example"))
+    running.run(3.5)
+    assert [order for order in running.closed_brokers if order.connection == left] == [CloseBroker(left, will=True)]
+
+
+def test_another_base_topic_on_the_same_broker_leaves_no_will_behind(start):
+    running = start(device(HUT))
+    left = running.brokers[-1].connection
+    running.reconfigure_when_quiet(changed_mqtt(running, base_topic="club/timing"))
+    words = [order.message for order in running.handed if order.connection == left][-2:]
+    assert [message.payload for message in words] == [b"offline", b"offline"]
+    running.run(30)
+    assert CloseBroker(left) in running.closed_brokers
+    assert {topic for topic in running.retained if topic.startswith("mt1/") and "/alert/" not in topic} == set()
+    assert running.retained["club/timing/bridge/state"] == b"online"
+
+
+def test_where_the_place_stays_the_same_nobody_is_told_that_we_are_gone(start):
+    running = start(device(HUT))
+    told = len(running.handed)
+    running.reconfigure_when_quiet(changed_mqtt(running, scalar_topics=True))
+    running.run(30)
+    assert b"offline" not in [order.message.payload for order in running.handed[told:]]
+
+
+def test_who_stays_after_all_is_online_again(start):
+    running = start(device(HUT))
+    running.acknowledges = False
+    running.impulse()
+    running.run(1)
+    running.reconfigure_when_quiet(changed_mqtt(running, host="other.example"))
+    assert presence(running) == [b"offline", b"offline"]
+    running.reconfigure_when_quiet(running.first)
+    running.acknowledges = True
+    for order in running.handed[-10:]:
+        running.pending.append(Acknowledged(running.brokers[-1].connection, order.token, 0))
+    running.run(10)
+    assert len(running.brokers) == 2
+    assert presence(running) == [b"online", b"online"]
+
+
+def test_the_end_comes_before_other_settings(start):
+    """Asked to stop while they wait: `offline` is said here, and nothing is opened any more."""
+    running = start(device(HUT))
+    running.acknowledges = False
+    running.impulse()
+    running.run(0.1)
+    running.reconfigure_when_quiet(changed_mqtt(running, host="other.example"))
+    running.pending.append(StopAsked("SIGTERM"))
+    running.acknowledges = True
+    for order in running.handed[-10:]:
+        running.pending.append(Acknowledged(running.brokers[-1].connection, order.token, 0))
+    running.run(5)
+    assert running.finished
+    assert presence(running) == [b"offline", b"offline"]
+    running.reconfigure_when_quiet(changed_mqtt(running, host="other.example"))
+    running.run(5)
+    assert len(running.brokers) == 2
+
+
+def test_at_the_end_our_will_speaks_where_offline_could_not_be_said(start):
+    running = start(device(HUT))
+    running.acknowledges = False
+    running.pending.append(StopAsked("SIGTERM"))
+    running.run(5)
+    assert running.finished
+    assert running.closed_brokers[-1] == CloseBroker(running.brokers[-1].connection, will=True)
 
 
 def test_the_settings_asked_for_last_are_the_ones_that_hold(start):

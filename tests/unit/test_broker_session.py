@@ -380,6 +380,13 @@ def test_the_end_closes_what_is_open_and_opens_nothing_more():
     assert story.due() == float("inf")
 
 
+def test_our_will_speaks_only_for_a_connection_on_which_we_published():
+    assert ready().session.stop(will=True) == [CloseBroker(2, will=True)]
+    story = Story()
+    story.tick(0)
+    assert story.session.stop(will=True) == [CloseBroker(1)]
+
+
 def test_the_end_has_nothing_to_close_while_we_wait():
     story = ready()
     story.lost(100)

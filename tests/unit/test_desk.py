@@ -143,7 +143,7 @@ def test_the_state_of_the_link_has_the_contracts_keys(desk, broker):
 
 
 def test_the_end_is_told_by_ourselves_and_by_our_will(desk, broker):
-    desk.stopping()
+    desk.leaving()
     broker.takes()
     assert broker.retained["mt1/bridge/state"] == b"offline"
     assert will(NAMES).payload == b"offline"
