@@ -106,8 +106,8 @@ class Bridge:
     @property
     def in_flight(self) -> bool:
         """True while the broker has not acknowledged all that it was given, or is to be given before we leave it."""
-        parts = self.parts
-        unsaid = self._leaving and parts.broker.ready and not self._offline_is_said()
+        parts, desk = self.parts, self.parts.desk
+        unsaid = self._leaving and parts.broker.ready and not desk.board.settled(desk.presence())
         return unsaid or parts.handover.in_flight() > 0
 
     @property
@@ -334,8 +334,7 @@ class Bridge:
         return self._orders()
 
     def _offline_is_said(self) -> bool:
-        desk = self.parts.desk
-        return (self._leaving or self.stopping) and desk.board.settled(desk.presence())
+        return (self._leaving or self.stopping) and self.parts.desk.board.settled(["state"])
 
     def _another_broker(self, before_settings: Settings) -> None:
         """Close the connection, open the next one; topics that are ours no longer are emptied by the sweep.
