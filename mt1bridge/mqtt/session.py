@@ -1,7 +1,8 @@
 """The state of the link to the broker: when to connect, whether we may publish. Pure.
 
 Before it publishes anything a bridge looks around, on a connection without a will: a base topic belongs to one
-instance (CONTRACT, section 2).
+instance (CONTRACT, section 2). After an outage in which the broker may have published our will, it looks around again,
+on the connection on which it is to work: another instance may have taken the place meanwhile.
 """
 
 import json
@@ -27,6 +28,7 @@ from mt1bridge.runtime.backoff import Backoff, Pace
 
 LOOK_S = 0.5  # how long retained messages may take after the SUBACK
 LOOK_AGAIN_S = 60.0
+WILL_DELAY_S = 10.0  # with MQTT 5 (CONTRACT, section 2); with 3.1.1 the will is published at once
 TAKEOVERS_PER_MIN = 3
 TAKEN_OVER_PAUSE_S = 30.0
 OURS_AGAIN_S = 60.0  # ready that long: nobody takes the session over any more
@@ -80,6 +82,9 @@ class BrokerSession:
         self._connection = connection
         self._connected: BrokerConnected | None = None
         self._alone = False  # looked around, and nobody else is here
+        self._working = False  # the present connection is one to publish on
+        self._granted: Subscribed | None = None
+        self._ours_until = 0.0  # where we are not ready by then, another instance may have come
         self._try_at: float = 0.0
         self._look_until: float | None = None
         self._neighbour: str | None = None
@@ -148,8 +153,9 @@ class BrokerSession:
         self._connection += 1
         self._phase = Phase.CONNECTING
         self._connected = self._neighbour = self._neighbour_online = None
-        place = self._place
-        if self._alone:
+        self._granted = None
+        place, self._working = self._place, self._alone
+        if self._working:
             return [OpenBroker(self._connection, place.will, place.subscriptions, self._protocol)]
         return [OpenBroker(self._connection, None, (place.info_topic, place.state_topic), self._protocol)]
 
@@ -161,11 +167,10 @@ class BrokerSession:
         return []
 
     def _on_subscribed(self, event: Subscribed, now: Now) -> list[Outcome]:
-        if self._alone:
-            return self._give_way(now) if self._is_taken() else self._now_ready(event, now)
+        self._granted = event
         self._phase = Phase.LOOKING
         self._look_until = now.monotonic + LOOK_S
-        if self._seen_all():
+        if self._seen_all() or (self._working and now.monotonic < self._ours_until):
             return self._looked(now)
         return []
 
@@ -194,7 +199,10 @@ class BrokerSession:
         self._look_until = None
         if self._is_taken():
             return self._give_way(now)
-        self._alone = True
+        if self._working:
+            assert self._granted is not None  # looking begins with it
+            return self._now_ready(self._granted, now)
+        self._alone, self._ours_until = True, now.monotonic + WILL_DELAY_S
         close: list[Outcome] = [CloseBroker(self._connection)]
         if self._foreign:
             self._foreign = False
@@ -249,6 +257,9 @@ class BrokerSession:
         outcomes: list[Outcome] = [] if already_closed else [CloseBroker(self._connection)]
         if self._phase is Phase.READY:
             outcomes.append(NotReady())
+            # Where it was silent, nobody knows for how long the broker has not had us.
+            delayed = self._protocol == 5 and trouble is not BrokerTrouble.SILENT
+            self._ours_until = now.monotonic + WILL_DELAY_S if delayed else 0.0
         self._connection += 1
         self._phase = Phase.CLOSED
         self.state = Broker.REFUSED if trouble in PATIENT else Broker.UNREACHABLE

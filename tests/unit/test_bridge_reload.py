@@ -240,6 +240,23 @@ def test_home_assistant_that_is_switched_off_is_told_so(start):
     assert running.topics("homeassistant/") == set()
 
 
+def test_another_instance_that_came_while_we_were_away_is_left_in_peace(start):
+    running = start(device(HUT))
+    running.broker_is_away = True
+    running.pending.append(BrokerLost(running.brokers[-1].connection, BrokerTrouble.LOST, "reset"))
+    running.run(30)
+    running.retained |= {"mt1/bridge/info": b'{"instance": "second"}', "mt1/bridge/state": b"online"}
+    running.impulse()
+    running.broker_is_away, told = False, len(running.handed)
+    running.run(600)
+    assert running.handed[told:] == []
+    assert "other_instance_found" in running.events()
+    running.retained["mt1/bridge/state"] = b"offline"
+    running.run(90)
+    assert running.says("mt1/bridge/info")["instance"] == "mt1bridge"
+    assert len(running.told("/C1/trigger")) == 1
+
+
 # --- pace -------------------------------------------------------------------------------------------
 
 

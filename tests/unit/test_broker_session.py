@@ -73,9 +73,9 @@ class Story:
         return told + self.subscribed(seconds)
 
 
-def ready() -> Story:
+def ready(protocol=5) -> Story:
     """Nobody else is there; publishing since second 1 on connection 2."""
-    story = Story()
+    story = Story(protocol)
     story.looks(0)
     story.tick(LOOK_S)
     story.connected(1)
@@ -211,6 +211,76 @@ def test_another_instance_that_came_while_the_broker_was_away_from_us_is_noticed
         ("other_instance_found", "error"),
         "alert other_instance",
     ]
+    assert not story.session.ready
+
+
+def away(seconds, protocol=5, trouble=BrokerTrouble.LOST):
+    """Back after so many seconds, with the subscriptions granted and nothing retained seen yet."""
+    story = ready(protocol)
+    story.lost(100, trouble)
+    story.tick(100 + seconds)
+    story.connected(100 + seconds)
+    return story, story.subscribed(100 + seconds)
+
+
+def test_after_an_outage_longer_than_the_delay_of_our_will_we_look_before_we_publish():
+    story, told = away(10)
+    assert (told, story.session.ready) == ([], False)
+    assert story.info(110.1, "hut") == []
+    assert short(story.arrives(110.1, STATE, b"offline")) == [("broker_connected", "info"), "ready"]
+    assert story.connection == 4, "the one that was opened at 110"
+
+
+def test_what_another_instance_left_running_is_not_published_over():
+    story, _ = away(10)
+    story.info(110.1, "other")
+    told = story.arrives(110.1, STATE, b"online")
+    assert short(told) == [CloseBroker(4), ("other_instance_found", "error"), "alert other_instance"]
+    assert not story.session.ready
+    assert story.due() == pytest.approx(110.1 + LOOK_AGAIN_S)
+
+
+def test_a_broker_that_has_forgotten_everything_is_not_waited_for_long():
+    story, _ = away(3600)
+    assert story.due() == 3700 + LOOK_S
+    assert short(story.tick(3700 + LOOK_S)) == [("broker_connected", "info"), "ready"]
+
+
+def test_after_a_short_outage_publishing_begins_with_the_subscription():
+    story, _ = away(9.9)
+    assert story.session.ready
+
+
+def test_in_3_1_1_the_will_has_no_delay_so_we_always_look():
+    story, _ = away(0.5, protocol=4)
+    assert not story.session.ready
+    story.info(100.6, "hut")
+    story.arrives(100.6, STATE, b"offline")
+    assert story.session.ready
+
+
+def test_a_silent_broker_may_have_given_us_up_long_ago():
+    story, _ = away(0.5, trouble=BrokerTrouble.SILENT)
+    assert not story.session.ready
+
+
+def test_a_look_that_is_cut_off_is_made_up_for():
+    story, _ = away(20)
+    story.lost(120.1)
+    story.tick(story.due())
+    story.connected(121)
+    assert story.subscribed(121) == []
+    assert not story.session.ready
+
+
+def test_what_was_seen_before_the_broker_went_away_for_long_says_nothing_any_more():
+    story = Story()
+    story.looks(0)
+    story.tick(LOOK_S)
+    story.lost(1, BrokerTrouble.UNREACHABLE)
+    story.tick(500)
+    story.connected(500)
+    assert story.subscribed(500) == []
     assert not story.session.ready
 
 
@@ -354,6 +424,8 @@ def test_a_client_with_our_id_is_told_and_after_three_times_in_a_minute_is_an_al
 def test_the_alert_is_over_once_nobody_has_taken_over_for_a_minute():
     story, seconds = contested()
     story.works(seconds + 30)
+    seconds += LOOK_S
+    story.tick(seconds + 30)
     assert story.tick(seconds + 80) == []
     assert story.due() == seconds + 90
     assert short(story.tick(seconds + 90)) == ["over other_instance"]
