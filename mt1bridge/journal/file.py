@@ -46,10 +46,10 @@ class JournalFile:
                 verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(f"quick_check: {verdict}")
+            self.path.chmod(0o600)
         except BaseException:
             store.close()
             raise
-        self.path.chmod(0o600)
         return store
 
     def _set_aside(self, now_ms: int) -> str:

@@ -75,9 +75,10 @@ class Journal:
     # --- open and close -----------------------------------------------------------------------------
 
     def open(self, now_ms: int) -> Opened:
-        fresh = not self._file.path.exists()
+        fresh = False
         self._file.read_mark()
         try:
+            fresh = not self._file.path.exists()  # PermissionError where the directory is not ours
             self._disk = self._file.open(now_ms)
             fresh = fresh or self._disk.last_epoch() is None  # a power cut may leave a file and nothing in it
             self._continue_or_begin(self._disk, now_ms)

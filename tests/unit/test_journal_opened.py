@@ -1,6 +1,11 @@
 """What is found where the journal should be, and is none."""
 
 import sqlite3
+from pathlib import Path
+
+import pytest
+from bridge_house import HUT, House, device, settings
+from no_rights import no_rights
 
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.store import Store
@@ -80,3 +85,57 @@ def test_what_was_told_from_memory_alone_is_not_told_again_under_the_old_journal
     again.open(4_000)
     assert (again.journal, again.opened_ms) == ("after the kill", 3_000)
     again.close()
+
+
+def retold(_before, _now, _now_is_last):
+    """Nothing has to be told again."""
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a journal", "no journal"])
+def test_a_directory_of_somebody_else_is_a_disk_that_takes_nothing(tmp_path, there):
+    if there:
+        opened(tmp_path)
+    names = iter(["in memory", "on the disk"])
+    journal = Journal(tmp_path, "boot", lambda: next(names))
+    with no_rights(tmp_path):
+        found = journal.open(1_000)
+        assert "ermission" in found.trouble
+        assert journal.journal == "in memory"
+        assert not journal.try_disk(2_000, retold)
+    assert journal.try_disk(3_000, retold)
+    assert (journal.trouble, journal.journal) == (None, "on the disk")
+    journal.close()
+
+
+def test_the_bridge_runs_degraded_in_a_directory_of_somebody_else(tmp_path):
+    with no_rights(tmp_path):
+        running = House(tmp_path, settings(tmp_path, device(HUT)))
+        running.run(60)
+        running.impulse()
+        running.run(5)
+        upstream = running.says("mt1/bridge/upstream")
+        assert (upstream["state"], upstream["reasons"]) == ("degraded", ["journal"])
+        assert len(running.told("/C1/trigger")) == 1
+    running.run(30)
+    assert running.says("mt1/bridge/upstream")["state"] == "live"
+    running.close()
+
+
+def test_a_file_that_may_be_written_but_is_not_ours_is_let_go_each_time(tmp_path, monkeypatch):
+    """Its mode cannot be changed; a try every ten seconds must not use up the file descriptors."""
+    opened(tmp_path)
+    stores = []
+
+    def open_store(path):
+        stores.append(Store(path))
+        return stores[-1]
+
+    def refuses(*_):
+        raise PermissionError("Operation not permitted")
+
+    journal = Journal(tmp_path, "boot", lambda: "never", open_store)
+    monkeypatch.setattr(Path, "chmod", refuses)
+    assert journal.open(1_000).trouble is not None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        stores[0].db.execute("SELECT 1")
+    journal.close()
