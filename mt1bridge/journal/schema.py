@@ -41,13 +41,45 @@ def migrate(db: sqlite3.Connection) -> None:
     that is not ours.
     """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version == VERSION and not _is_ours(db):
+        raise sqlite3.DatabaseError("its tables are not those of a journal")
     if version > VERSION:
         raise sqlite3.DatabaseError(f"written by a newer mt1bridge (schema {version}, this one knows {VERSION})")
     if version == 0 and db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise sqlite3.DatabaseError("a database of something else")
+    _upgrade(db, version)
+
+
+def _upgrade(db: sqlite3.Connection, version: int) -> None:
     while version < VERSION:
         db.executescript(f"BEGIN IMMEDIATE;{_STEPS[version]}PRAGMA user_version = {version + 1};COMMIT;")
         version += 1
+
+
+def _is_ours(db: sqlite3.Connection) -> bool:
+    """Whether each of our tables is there with its columns, in their order. A version of 1 is anybody's.
+
+    Without this a table that is missing would be found at the first write, and look like a passing trouble.
+    """
+    ours = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        _upgrade(ours, 0)
+        expected = _columns(ours)
+    finally:
+        ours.close()
+    found = _columns(db)
+    return all(found.get(table) == columns for table, columns in expected.items())
+
+
+def _columns(db: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Table -> its columns (name, type, NOT NULL, place in the primary key)."""
+    tables: dict[str, list[tuple[object, ...]]] = {}
+    for table, *column in db.execute(
+        'SELECT t.name, c.name, c.type, c."notnull", c.pk FROM sqlite_master t JOIN pragma_table_info(t.name) c'
+        " WHERE t.type = 'table' ORDER BY t.name, c.cid"
+    ):
+        tables.setdefault(table, []).append(tuple(column))
+    return tables
 
 
 def prepare(db: sqlite3.Connection) -> None:

@@ -36,10 +36,13 @@ def test_a_file_with_tables_and_no_epoch_is_a_lost_journal(tmp_path):
     assert opened(tmp_path).fresh
 
 
-def test_a_database_of_something_else_is_set_aside(tmp_path):
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_database_of_something_else_is_set_aside(tmp_path, version):
+    """A version of 1 is anybody's."""
     file = tmp_path / "journal.db"
     with sqlite3.connect(file) as db:
         db.execute("CREATE TABLE fact(a)")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
     found = opened(tmp_path)
     assert found.fresh
@@ -47,6 +50,35 @@ def test_a_database_of_something_else_is_set_aside(tmp_path):
     with sqlite3.connect(tmp_path / found.set_aside) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("fact",)]
     db.close()
+    again = opened(tmp_path)
+    assert (again.fresh, again.set_aside) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TABLE retained",
+        "ALTER TABLE fact ADD COLUMN more TEXT",
+        "ALTER TABLE channel RENAME COLUMN top TO bottom",
+        "DROP TABLE device; CREATE TABLE device(device TEXT, offset_ms INTEGER NOT NULL)",
+    ],
+)
+def test_a_journal_whose_tables_are_not_ours_is_set_aside(tmp_path, damage):
+    opened(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        db.executescript(damage)
+    db.close()
+    assert opened(tmp_path).set_aside is not None
+
+
+def test_a_table_of_somebody_else_beside_ours_does_no_harm(tmp_path):
+    opened(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        db.execute("CREATE TABLE notes(text)")
+        db.execute("ANALYZE")
+    db.close()
+    found = opened(tmp_path)
+    assert (found.fresh, found.set_aside) == (False, None)
 
 
 class FullDisk(Store):
