@@ -37,10 +37,10 @@ class Checkpoints:
             self._thread = threading.Thread(target=self._run, name="journal-checkpoint", daemon=True)
             self._thread.start()
 
-    def join(self) -> None:
-        """Wait for the one that runs."""
+    def join(self, within_s: float | None = None) -> None:
+        """Wait for the one that runs, at most that long: one that is cut off by the end of the process does no harm."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(within_s)
 
     def _run(self) -> None:
         try:

@@ -14,7 +14,7 @@ from itertools import starmap
 from pathlib import Path
 
 from mt1bridge.journal import merge
-from mt1bridge.journal.checkpoint import Checkpoints
+from mt1bridge.journal.checkpoint import HOLD_MS, Checkpoints
 from mt1bridge.journal.file import JournalFile
 from mt1bridge.journal.store import Store
 from mt1bridge.model.fact import Entry, InEffect
@@ -23,6 +23,7 @@ from mt1bridge.model.trigger import ChannelId, TriggerId
 
 Retold = Callable[[Known, Known, bool], Learned | None]
 
+CHECKPOINT_WITHIN_S = 0.3  # of the 5 s that a stop may take, the broker and the MT1 server have had most
 REPEATS = "repeats"  # whether history is still to be read for the first time since the epoch began
 
 
@@ -116,16 +117,18 @@ class Journal:
 
     def close(self) -> None:
         """Write down that this was a clean end. Raises nothing: what fails shows at the next start."""
-        self._checkpoints.join()
         with contextlib.suppress(sqlite3.Error, OSError):
             self.commit(0)
+            self._checkpoints.join(CHECKPOINT_WITHIN_S)
             if self._disk is not None and self._memory is None:
                 self._disk.db.execute("PRAGMA synchronous = FULL")
                 self._disk.begin()
                 self._disk.set_meta("clean", "1")
                 self._disk.commit()
-                self._disk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._file.mark_whole(self._disk, durable=True)
+                # A convenience: whoever reads meanwhile (`journal list | less`) prevents it, and is not waited for.
+                self._disk.db.execute(f"PRAGMA busy_timeout = {HOLD_MS}")
+                self._disk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for store in (self._disk, self._memory):
             if store is not None:
                 store.close()

@@ -3,6 +3,8 @@
 import errno
 import shutil
 import sqlite3
+import threading
+import time
 import tracemalloc
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +12,7 @@ from itertools import count
 
 import pytest
 
+from mt1bridge.journal.checkpoint import Checkpoints
 from mt1bridge.journal.file import FILE, MARK
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.mark import SIZE
@@ -189,6 +192,37 @@ def test_the_journal_goes_on_unless_the_machine_ended_uncleanly(machine, clean, 
         assert numbers(journal) == [("j1" if goes_on else "j2", 1), ("j1" if goes_on else "j2", 2)]
         assert journal.opened_ms == (NOW if goes_on else NOW + DAY)
         assert not machine.opened.fresh
+
+
+def test_who_reads_the_journal_does_not_hold_up_a_clean_end(machine):
+    """As `mt1bridge journal list | less` does."""
+    journal = machine.start()
+    learns(journal, trigger(10))
+    with JournalReader(machine.directory):
+        learns(journal, trigger(20))
+        began = time.monotonic()
+        journal.close()
+        assert time.monotonic() - began < 2
+        machine.reboot()
+        with closing(machine.start()) as journal:
+            assert numbers(journal) == [("j1", 1), ("j1", 2)]
+
+
+def test_a_checkpoint_that_takes_long_does_not_hold_up_a_clean_end(machine, monkeypatch):
+    """As on an SD card that is worn out."""
+    over = threading.Event()
+    monkeypatch.setattr(Checkpoints, "_run", lambda _: over.wait(30))
+    journal = machine.start()
+    journal._checkpoints._due_bytes = 0
+    learns(journal, trigger(10))
+    assert "journal-checkpoint" in [thread.name for thread in threading.enumerate()]
+    began = time.monotonic()
+    journal.close()
+    assert time.monotonic() - began < 2
+    over.set()
+    machine.reboot()
+    with closing(machine.start()) as journal:
+        assert journal.journal == "j1"
 
 
 def test_an_unclean_end_is_forgotten_by_the_next_clean_one(machine):
