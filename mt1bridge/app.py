@@ -104,7 +104,6 @@ class App:
             directory=str(self._state.path),
         )
         if opened.set_aside:
-            log.note("error", "journal_set_aside", file=opened.set_aside)
             self._bridge.journal_set_aside(opened.set_aside)
         if self._state.trouble:
             log.note("warning", "state_directory_failed", text=self._state.trouble)

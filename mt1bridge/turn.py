@@ -82,7 +82,7 @@ class Turn:
             orders += self._safely(partial(self._step, event))
         if self._bridge.busy and len(events) < EVENTS_AT_ONCE:
             orders += self._safely(lambda: self._bridge.idle(self._now()))
-        self._tend_journal()
+        self._safely(self._tend_journal)
         orders += self._commit()
         self._do(orders)
         if self._bridge.stopping:
@@ -91,7 +91,7 @@ class Turn:
         self._look_whether_quiet()
 
     def _hand_over(self, give: Callable[[Now], list[Order]]) -> None:
-        handed = give(self._now())
+        handed = self._safely(lambda: give(self._now()))
         self._journal.commit(self._now().utc_ms)  # what is retained from now on, what is told as late
         self._do(handed)
 
@@ -99,7 +99,7 @@ class Turn:
         return self._bridge.step(event, self._now())
 
     def _safely(self, work: Callable[[], list[Order]]) -> list[Order]:
-        """One input that we cannot bear must not stop all others; what it had ordered comes with the next one."""
+        """What we cannot bear must not stop all else; what it had ordered comes with the next work."""
         try:
             return work()
         except Exception as error:
@@ -128,12 +128,14 @@ class Turn:
         self._journal.commit(now.utc_ms)
         return orders
 
-    def _tend_journal(self) -> None:
-        """Now and then: a disk that heals, what is older than `keep`."""
+    def _tend_journal(self) -> list[Order]:
+        """Now and then: a disk that heals, what is older than `keep`. Orders nothing."""
         now = self._now()
         if self._in_trouble and now.monotonic >= self._heal_at:  # the bridge has been told of it
             self._heal_at = now.monotonic + HEAL_EVERY_S
             self._journal.try_disk(now.utc_ms, self._bridge.retold)
         if now.monotonic >= self._prune_at and now.good:
-            gone = self._journal.prune(now.utc_ms - int(self.keep_s * 1000), now.utc_ms)
-            self._prune_at = now.monotonic + (1.0 if gone else PRUNE_EVERY_S)
+            self._prune_at = now.monotonic + PRUNE_EVERY_S
+            if self._journal.prune(now.utc_ms - int(self.keep_s * 1000), now.utc_ms):
+                self._prune_at = now.monotonic + 1.0
+        return []

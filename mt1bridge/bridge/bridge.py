@@ -59,6 +59,7 @@ class Bridge:
         self._stop_at: float | None = None
         self._leaving = False
         self._born_at: float | None = None
+        self._set_aside: str | None = None  # the name last told
         self.finished = False
         self._settle_clock(anyway=False)
         for device in parts.session.devices or ():
@@ -130,6 +131,9 @@ class Bridge:
 
     def journal_set_aside(self, file: str) -> None:
         """The journal could not be read; history brings back what the MT1 server still has."""
+        if file != self._set_aside:
+            self._set_aside = file
+            self.parts.tell(Note("journal_set_aside", "error", {"file": file}))
         text = (
             f"The journal could not be read (damaged, or of a newer mt1bridge) and was set aside as {file}; "
             "what it held is read back from the MT1 server."
@@ -213,6 +217,8 @@ class Bridge:
         if text is None:
             if parts.journal.was_unread:
                 self._journal_read()
+            if parts.journal.was_lost:
+                self._journal_lost()
             for memory in parts.reconciliation.memories:
                 if memory.seen:
                     parts.desk.channel(memory.at)
@@ -224,7 +230,9 @@ class Bridge:
             return
         facts: dict[str, object] = {"text": text}
         parts.tell(Note("journal_failed", "error", facts))
-        words = f"The disk does not take the journal ({text}). Triggers go on being published from memory."
+        words = (
+            f"The disk does not take the journal, or spoilt it ({text}). Triggers go on being published from memory."
+        )
         parts.tell(AlertRaised("journal", words, facts))
 
     def _journal_read(self) -> None:
@@ -236,6 +244,13 @@ class Bridge:
             if parts.clocks.recall(device, offset_ms):
                 self._learning.devices.clock_alert(device)
         self._delivery.sweep()
+
+    def _journal_lost(self) -> None:
+        """The journal was found to be damaged, and a new one begins: history is read back as after a start without."""
+        parts = self.parts
+        oldest_ms = parts.now.utc_ms - parts.settings.journal.keep_s * 1000
+        self._learning.feed(parts.reconciliation.begin_anew(oldest_ms, parts.now))
+        parts.handover.begin_again(parts.journal.owing_channels(), parts.now.monotonic)
 
     def _disk_measured(self, free_bytes: int) -> None:
         if 0 <= free_bytes < LITTLE_DISK_BYTES:

@@ -217,8 +217,9 @@ class Learning:
         return growth, loss, again
 
     def _may_repeat(self) -> bool:
-        """Whether an earlier process told, under another `journal`, what this journal may not know of."""
-        return self._parts.journal.may_repeat and not self._parts.beginning.is_first
+        """Whether it was told before, under another `journal`, what this journal may not know of."""
+        journal = self._parts.journal
+        return journal.may_repeat and (journal.was_lost or not self._parts.beginning.is_first)
 
     def _lagged(self) -> float:
         """Monotonic second from which a scan shows all that happened before we began."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from mt1bridge.feed.channel import DAY_MS, NEVER, Channel, missing_alert
-from mt1bridge.feed.outcomes import DeviceAccepted, DeviceRefused, Outcome
+from mt1bridge.feed.outcomes import Checked, DeviceAccepted, DeviceRefused, Outcome, Remember
 from mt1bridge.feed.scan import AHEAD_MS, MARGIN_MS, PAGE, Reach, Scan
 from mt1bridge.model.clock import Now
 from mt1bridge.model.history import Counted, CountWanted, Failure, Found, PageRead, Wanted, WantFailed
@@ -75,6 +75,34 @@ class Reconciliation:
                     channel.memory, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=channel.memory.seen or kept.seen
                 )
                 channel.want_scan(Reach.ALL, now.monotonic)
+
+    def begin_anew(self, oldest_ms: int, now: Now) -> list[Outcome]:
+        """What was written down of all channels is lost: history is read as if it never was, back to `oldest_ms`."""
+        outcomes: list[Outcome] = []
+        for at, before in self._channels.items():
+            outcomes += before.drop()
+            kept = before.memory
+            memory = ChannelMemory(
+                at,
+                max(kept.cut_ms, oldest_ms),
+                server_count=kept.server_count,
+                missing=kept.missing,  # its alert stands until a read explains it
+                seen=kept.seen,
+            )
+            self._channels[at] = Channel(
+                memory,
+                memory,
+                before.count_due if before.refused or before.barred else now.monotonic,
+                refused=before.refused,
+                barred=before.barred,
+                refused_at=before.refused_at,
+                answered_at=before.answered_at,
+                subscribed_at=before.subscribed_at,
+                newest_ms=before.newest_ms,
+                provisional=before.provisional,
+            )
+            outcomes.append(Checked(at) if before.provisional is not None else Remember(memory, durable=True))
+        return outcomes
 
     def remove(self, device: str) -> list[Outcome]:
         outcomes: list[Outcome] = []

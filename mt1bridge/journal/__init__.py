@@ -1,6 +1,8 @@
 """What is known, durable and in order: stage 3 (SQLite).
 
 journal.py     the journal as the loop sees it: epochs, disk or memory
+file.py        the file, set aside where it is damaged
+damage.py      damage of the file, or trouble with the disk
 mark.py        whether the file is still as the last process left it
 store.py       one SQLite file (or memory): what is written down and what is read back
 schema.py      the tables

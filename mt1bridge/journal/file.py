@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 
+from mt1bridge.journal.damage import is_damage
 from mt1bridge.journal.mark import Left, Mark
 from mt1bridge.journal.store import Store
 
@@ -34,31 +35,31 @@ class JournalFile:
         try:
             return self._checked()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and not _is_corrupt(error):
+            if not is_damage(error):
                 raise
-            self.set_aside = self._set_aside(now_ms)
+            self.put_aside(now_ms)
             return self._checked()
 
     def _checked(self) -> Store:
         store = self._open_store(str(self.path))
         try:
+            store.channels()  # without these, nobody knows how far back history was told
             if store.meta("clean") != "1" or not self.is_as_left(store):
-                verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if verdict != "ok":
-                    raise sqlite3.DatabaseError(f"quick_check: {verdict}")
+                examine(store)
             self.path.chmod(0o600)
         except BaseException:
             store.close()
             raise
         return store
 
-    def _set_aside(self, now_ms: int) -> str:
+    def put_aside(self, now_ms: int) -> None:
+        """Give the file, which nobody may have open, another name. Raises OSError."""
         name = f"{FILE}.corrupt-{now_ms}"
         for suffix in ("", "-wal", "-shm"):
             part = self.path.with_name(FILE + suffix)
             if part.exists():
                 part.rename(self.path.with_name(name + suffix))
-        return name
+        self.set_aside = name
 
     def is_as_left(self, store: Store) -> bool:
         """Whether this is the file that the last process wrote, and as new as what that one told."""
@@ -93,5 +94,9 @@ class JournalFile:
         return str(self.path.stat().st_ino)
 
 
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+def examine(store: Store) -> None:
+    """Read what a start needs and what is shown. Raises sqlite3.DatabaseError where that is damaged."""
+    verdict = store.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"quick_check: {verdict}")
+    store.read_through()

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import starmap
 from pathlib import Path
+from typing import TypeVar
 
 from mt1bridge.journal import merge
 from mt1bridge.journal.checkpoint import HOLD_MS, Checkpoints
-from mt1bridge.journal.file import JournalFile
+from mt1bridge.journal.damage import is_damage
+from mt1bridge.journal.file import JournalFile, examine
 from mt1bridge.journal.store import Store
 from mt1bridge.model.fact import Entry, InEffect
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
+T = TypeVar("T")
 Retold = Callable[[Known, Known, bool], Learned | None]
 
 CHECKPOINT_WITHIN_S = 0.3  # of the 5 s that a stop may take, the broker and the MT1 server have had most
@@ -60,23 +63,29 @@ class Journal:
         self._checkpoints = Checkpoints(self._file.path)
         self._disk: Store | None = None
         self._unread = False  # what the file holds is not known yet
+        self._damaged = False  # the file is to be set aside
+        self._doubtful = False  # reading it failed: whether it is damaged is to be found out
+        self._lost = False  # it was set aside with what we had written to it
+        self._lost_upto = 0  # the last number that was given there
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
         self._batch: list[Callable[[Store], None]] = []
         self._acknowledged: list[Entry] = []  # of the disk's facts, while it takes nothing
         self._unmarked: set[int] = set()
         self._sync = False  # the next commit is to survive a power cut
+        self._now_ms = 0  # UTC ms when something was written last
         self.journal = ""
         self.opened_ms = 0
         # Something may have been told before this journal began that it does not know of, and history shows as news.
         self.may_repeat = True
         self.trouble: str | None = None
         self.was_unread = False  # when the disk took writes again, it held what nobody had read
+        self.was_lost = False  # when it did, it had a new file, and what the old one held is not known any more
 
     # --- open and close -----------------------------------------------------------------------------
 
     def open(self, now_ms: int) -> Opened:
-        fresh = False
+        fresh, self._now_ms = False, now_ms
         self._file.read_mark()
         try:
             fresh = not self._file.path.exists()  # PermissionError where the directory is not ours
@@ -118,7 +127,7 @@ class Journal:
     def close(self) -> None:
         """Write down that this was a clean end. Raises nothing: what fails shows at the next start."""
         with contextlib.suppress(sqlite3.Error, OSError):
-            self.commit(0)
+            self.commit(self._now_ms)
             self._checkpoints.join(CHECKPOINT_WITHIN_S)
             if self._disk is not None and self._memory is None:
                 self._disk.db.execute("PRAGMA synchronous = FULL")
@@ -144,6 +153,7 @@ class Journal:
 
     def _do(self, write: Callable[[Store], None], now_ms: int) -> None:
         self._batch.append(write)
+        self._now_ms = now_ms
         try:
             self.store.begin()
             write(self.store)
@@ -157,7 +167,7 @@ class Journal:
 
     def _write_one(self, learned: Learned, store: Store) -> None:
         if store is self._memory and self._disk is not None and learned.known is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with self._forgiving():
                 merge.copy_trigger(self._disk, store, learned.known.id)
         store.write(learned, self._epoch)
 
@@ -177,6 +187,8 @@ class Journal:
         """The broker has this entry."""
 
         def write(store: Store) -> None:
+            if entry.n <= self._lost_upto and not store.holds(entry.n):
+                return  # it went out before its journal was lost, and is told again
             store.acknowledged(entry)
             if store is self._memory:
                 self._unmarked.add(entry.n)
@@ -233,6 +245,7 @@ class Journal:
         if self._memory is not None:
             raise error  # memory itself failed: nothing is left to fall back to
         self.trouble = f"{type(error).__name__}: {error}"
+        self._damaged = self._damaged or is_damage(error)
         self._file.unmark()
         batch, self._batch = self._batch, []
         memory = self._open_store(":memory:")
@@ -245,9 +258,9 @@ class Journal:
             with contextlib.suppress(sqlite3.Error):
                 self._disk.rollback()
             memory.raise_n(self._disk.next_n + merge.GAP)
-            with contextlib.suppress(sqlite3.Error):
-                merge.copy_what_is_shown(self._disk, memory)
+            with self._forgiving():
                 last = max(last, (self._disk.last_epoch() or (0,))[0])
+                merge.copy_what_is_shown(self._disk, memory)
         memory.begin()
         self._begin_epoch(memory, last + 1, now_ms, "disk does not take it")
         self._memory = memory
@@ -264,6 +277,7 @@ class Journal:
             return True
         self.commit(now_ms)
         try:
+            self._make_room(now_ms)
             self._disk = disk = self._disk or self._file.open(now_ms)
             disk.db.execute("PRAGMA synchronous = NORMAL")  # it may have failed in the middle of a durable commit
             disk.begin()
@@ -271,13 +285,13 @@ class Journal:
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
             in_doubt = disk.last_n if self.was_unread and not self._file.goes_on(disk) else 0
             merge.give(self._memory, disk, self._acknowledged, self.was_unread, merge.shown_by_disk(overtaken))
-            if self._unread:
+            if self._unread or self._lost:
                 disk.recount()
             last = disk.last_epoch()
             epoch = (max(self._epoch, last[0] if last else 0) + 1, self._new_id(), now_ms)
             disk.open_epoch(*epoch, "disk takes it again")
             disk.adopt(epoch[0], in_doubt)
-            if self.was_unread:
+            if self.was_unread or self._lost:
                 disk.set_meta(REPEATS, "1")
             self._file.sign(disk)
             disk.raise_n(self._memory.next_n)
@@ -287,6 +301,7 @@ class Journal:
             disk.commit()
         except (sqlite3.Error, OSError) as error:
             self.trouble = f"{type(error).__name__}: {error}"
+            self._damaged = self._damaged or is_damage(error)
             if self._disk is not None:
                 with contextlib.suppress(sqlite3.Error):
                     self._disk.rollback()
@@ -299,47 +314,86 @@ class Journal:
         self._memory.close()
         self._memory = None
         self._unread = False
+        self.was_lost, self._lost = self._lost, False
+        self.may_repeat = self.may_repeat or self.was_lost
         self._acknowledged.clear()
         self._unmarked.clear()
         self.trouble = None
         return True
+
+    def _make_room(self, now_ms: int) -> None:
+        """Where the file is damaged, set it aside. Raises OSError, and sqlite3.Error where that cannot be told now."""
+        assert self._memory is not None  # the caller has looked
+        if self._doubtful and self._disk is not None:
+            try:
+                examine(self._disk)
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._damaged = True
+        if self._damaged:
+            if self._disk is not None:
+                self._lost, self._lost_upto = True, self._disk.last_n
+                self._disk.close()
+                self._disk = None
+                merge.forget_disk(self._memory, self._lost_upto)
+            self._file.put_aside(now_ms)
+            self._checkpoints = Checkpoints(self._file.path)  # what the old one may say still is of the old file
+        self._damaged = self._doubtful = False
 
     # --- reading ------------------------------------------------------------------------------------
 
     def _readable(self) -> list[Store]:
         return [store for store in (self._memory, self._disk) if store is not None]
 
+    def _ask(self, question: Callable[[Store], T]) -> T:
+        """The store in use answers. A disk that cannot be read is as good as one that takes nothing."""
+        if self._memory is None:
+            try:
+                return question(self.store)
+            except sqlite3.Error as error:
+                self._doubtful = True
+                self._disk_failed(error, self._now_ms)
+        return question(self.store)
+
+    def _ask_both(self, question: Callable[[Store], T]) -> list[T]:
+        """Memory, if it is in use, and the disk, as far as it can be read."""
+        if self._memory is None:
+            try:
+                return [question(self.store)]
+            except sqlite3.Error as error:
+                self._doubtful = True
+                self._disk_failed(error, self._now_ms)
+        answers = [question(self.store)]
+        if self._disk is not None:
+            with self._forgiving():
+                answers.append(question(self._disk))
+        return answers
+
     def known(self, ids: Collection[TriggerId]) -> dict[TriggerId, Known]:
         found: dict[TriggerId, Known] = {}
-        for store in self._readable():
-            with self._forgiving(store):
-                found.update(store.known([one for one in ids if one not in found]))
+        for known in self._ask_both(lambda store: store.known(ids)):
+            found = known | found
         return found
 
     def oddities(self, asked: Collection[tuple[ChannelId, str]]) -> set[tuple[ChannelId, str]]:
-        found: set[tuple[ChannelId, str]] = set()
-        for store in self._readable():
-            with self._forgiving(store):
-                found |= store.oddities(asked)
-        return found
+        return set().union(*self._ask_both(lambda store: store.oddities(asked)))
 
     def expected_between(self, at: ChannelId, above: int, upto: int, limit: int) -> list[Known]:
-        return self.store.expected_between(at, above, upto, limit)
+        return self._ask(lambda store: store.expected_between(at, above, upto, limit))
 
     def newest(self, at: ChannelId) -> InEffect | None:
-        found = self.store.newest(at)
+        found = self._ask(lambda store: store.newest(at))
         return found[0] if found else None
 
     def recent(self, device: str, channels: Iterable[str]) -> list[InEffect]:
-        return self.store.recent(device, channels)
+        asked = tuple(channels)
+        return self._ask(lambda store: store.recent(device, asked))
 
     def owed(self, at: ChannelId, after: int, limit: int) -> list[Entry]:
         """What one channel owes, in the order of learning; the disk's, being older, first."""
-        found: list[Entry] = []
-        for store in reversed(self._readable()):
-            with self._forgiving(store):
-                found += self._still_owed(store, at, after, limit)
-        return found[:limit]
+        found = self._ask_both(lambda store: self._still_owed(store, at, after, limit))
+        return [entry for entries in reversed(found) for entry in entries][:limit]
 
     def _still_owed(self, store: Store, at: ChannelId, after: int, limit: int) -> list[Entry]:
         """Without what was acknowledged and could not be marked: less than `limit` means that there is no more."""
@@ -354,9 +408,8 @@ class Journal:
     def facts_after(self, after: int, at_most: int, limit: int) -> list[Entry]:
         """What was told, in the order of learning, for a replay."""
         found: dict[int, Entry] = {}
-        for store in self._readable():
-            with self._forgiving(store):
-                found |= {entry.n: entry for entry in store.facts_after(after, at_most, limit)}
+        for entries in self._ask_both(lambda store: store.facts_after(after, at_most, limit)):
+            found |= {entry.n: entry for entry in entries}
         return [found[n] for n in sorted(found)][:limit]
 
     @property
@@ -367,23 +420,22 @@ class Journal:
     def owing_channels(self) -> dict[ChannelId, int]:
         """How many facts each channel owes the broker."""
         owing: dict[ChannelId, int] = {}
-        for store in self._readable():
-            with self._forgiving(store):
-                for at, count in store.owing_channels():
-                    owing[at] = owing.get(at, 0) + count
+        for channels in self._ask_both(lambda store: store.owing_channels()):
+            for at, count in channels:
+                owing[at] = owing.get(at, 0) + count
         return owing
 
     def channels(self) -> list[ChannelMemory]:
-        return self.store.channels()
+        return self._ask(lambda store: store.channels())
 
     def tally(self, at: ChannelId) -> Tally:
-        return self.store.tally(at)
+        return self._ask(lambda store: store.tally(at))
 
     def device_offsets(self) -> dict[str, int]:
-        return self.store.device_offsets()
+        return self._ask(lambda store: store.device_offsets())
 
     def retained(self) -> set[str]:
-        return self.store.retained()
+        return self._ask(lambda store: store.retained())
 
     def prune(self, before_ms: int, now_ms: int, limit: int = 500) -> int:
         if self._memory is not None:
@@ -398,13 +450,12 @@ class Journal:
         return gone
 
     def bytes(self) -> int:
-        return self.store.bytes()
+        return self._ask(lambda store: store.bytes())
 
     @contextlib.contextmanager
-    def _forgiving(self, store: Store) -> Iterator[None]:
-        """A disk that is in trouble may not even be readable; memory must be."""
+    def _forgiving(self) -> Iterator[None]:
+        """While in memory, a disk that is in trouble may not even be readable. That it is damaged is not forgotten."""
         try:
             yield
-        except sqlite3.Error:
-            if self._memory is None or store is self._memory:
-                raise
+        except sqlite3.Error as error:
+            self._damaged = self._damaged or is_damage(error)

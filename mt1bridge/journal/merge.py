@@ -2,14 +2,18 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import Any
 
+from mt1bridge.journal import codec
 from mt1bridge.journal.store import RECENT, Store
 from mt1bridge.model.fact import Entry
 from mt1bridge.model.known import Known
-from mt1bridge.model.trigger import TriggerId
+from mt1bridge.model.trigger import ChannelId, TriggerId
+
+Row = tuple[Any, ...]  # of a table, as SQLite gives it
 
 GAP = 1_000_000  # numbers that the failed transaction may have given are never given again
-_TABLES = ("epoch", "channel", "device", "retained")
+_TABLES = ("epoch", "device", "retained", "channel")
 _GIVE_TRIGGER = (
     "INSERT INTO trigger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reading = excluded.reading,"
     " in_effect = excluded.in_effect, revision = excluded.revision, usable = excluded.usable, memory = excluded.memory,"
@@ -20,9 +24,14 @@ _GIVE_FACT = "INSERT INTO fact VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPD
 
 
 def copy_what_is_shown(disk: Store, memory: Store) -> None:
-    """Channels, and of each the newest triggers in effect with their first messages: `last` and `recent` go on."""
+    """Channels, and of each the newest triggers in effect with their first messages: `last` and `recent` go on.
+
+    Raises sqlite3.Error where the disk cannot be read; what was copied till then can be.
+    """
     memory.begin()
     for table in _TABLES:
+        if table == "channel":
+            disk.channels()  # nothing that cannot be read may come into memory
         for row in disk.db.execute(f"SELECT * FROM {table}").fetchall():
             _insert(memory, table, row)
     memory.note_numbers()
@@ -33,9 +42,7 @@ def copy_what_is_shown(disk: Store, memory: Store) -> None:
             (device, channel, RECENT),
         ).fetchall()
         for row in rows:
-            _insert(memory, "trigger", row)
-            for fact in disk.db.execute("SELECT * FROM fact WHERE n = ?", (row[8],)).fetchall():
-                _insert(memory, "fact", (*fact[:-1], 0))
+            _copy(disk, memory, row)
     memory.commit()
 
 
@@ -46,9 +53,31 @@ def copy_trigger(disk: Store, memory: Store, trigger: TriggerId) -> None:
     if memory.db.execute(f"SELECT 1 FROM trigger {where}", key).fetchone():
         return
     for row in disk.db.execute(f"SELECT * FROM trigger {where}", key).fetchall():
-        _insert(memory, "trigger", row)
-        for fact in disk.db.execute("SELECT * FROM fact WHERE n = ?", (row[8],)).fetchall():
-            _insert(memory, "fact", (*fact[:-1], 0))
+        _copy(disk, memory, row)
+
+
+def _copy(disk: Store, memory: Store, row: Row) -> None:
+    """A row of the table `trigger`, and its first message. Raises UnreadableRowError before it copies anything."""
+    codec.known_from_row(TriggerId(*row[:3]), *row[3:8])
+    facts: list[Row] = disk.db.execute("SELECT * FROM fact WHERE n = ?", (row[8],)).fetchall()
+    for n, device, channel, kind, epoch, sequence, body, _ in facts:
+        disk.entry(n, sequence, epoch, ChannelId(device, channel), kind, body)
+    _insert(memory, "trigger", row)
+    for fact in facts:
+        memory.open_epoch(*disk.db.execute("SELECT * FROM epoch WHERE n = ?", (fact[4],)).fetchone())
+        _insert(memory, "fact", (*fact[:-1], 0))
+
+
+def forget_disk(memory: Store, upto: int) -> None:
+    """The disk's file is lost: forget what was copied from it, so that history tells it anew.
+
+    upto: the last number that was given there. What of it the broker had is not known for sure any more.
+    """
+    memory.begin()
+    memory.db.execute("DELETE FROM trigger WHERE coalesce(first, 0) <= ?", (upto,))
+    memory.db.execute("DELETE FROM fact WHERE n <= ?", (upto,))
+    memory.commit()
+    memory.note_numbers()
 
 
 def overtaken(memory: Store, disk: Store) -> list[tuple[Known, Known, bool]]:
@@ -80,8 +109,8 @@ def shown_by_disk(overtaken: Iterable[tuple[Known, Known, bool]]) -> set[Trigger
 
 
 def _owed(store: Store) -> set[TriggerId]:
-    rows = store.db.execute("SELECT DISTINCT device, channel, json_extract(body, '$.t') FROM fact WHERE owed = 1")
-    return {TriggerId(*row) for row in rows}
+    facts = (entry.fact for entry in store.all_owed())
+    return {TriggerId(one.at.device, one.at.channel, one.timestamp) for one in facts if one.timestamp is not None}
 
 
 def give(

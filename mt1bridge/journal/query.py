@@ -91,7 +91,7 @@ class JournalReader:
                 ticks = fact.received_ms * TICKS_PER_MS if fact.timestamp is None else fact.timestamp
                 if wanted.takes(ticks, fact.reading, fact.previous.reading if fact.previous else None):
                     yield Recorded(Entry(n, sequence, self.epochs.get(epoch, "?"), fact), not owed)
-        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
+        except sqlite3.Error as error:
             raise _unreadable(self.path, error) from error
 
     def in_effect(self, wanted: Wanted) -> Iterator[InEffect]:
@@ -110,7 +110,7 @@ class JournalReader:
                 reading = codec.reading_from_text(text)
                 if wanted.takes(fact.timestamp or 0, reading):
                     yield InEffect(Entry(n, sequence, self.epochs.get(epoch, "?"), fact), reading, revision)
-        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
+        except sqlite3.Error as error:
             raise _unreadable(self.path, error) from error
 
     def _rows(self, query: str, wanted: Wanted, order: str) -> sqlite3.Cursor:

@@ -98,8 +98,8 @@ def _check_facts(reader: JournalReader, verdict: Verdict, cutoff_ms: int) -> Non
         verdict.facts += 1
         try:
             fact = codec.fact_from_text(ChannelId(device, channel), kind, body)
-        except (ValueError, LookupError, TypeError) as error:
-            verdict.add("unreadable messages", f"Message {n} of {device} {channel} cannot be read: {error!r}.")
+        except codec.UnreadableRowError as error:
+            verdict.add("unreadable messages", f"Message {n} of {device} {channel} cannot be read: {error}.")
             continue
         if epoch not in opened:
             verdict.add("messages of no journal", f"Message {n} of {fact.id} belongs to a journal that is not known.")
@@ -219,5 +219,5 @@ def _owed(db: sqlite3.Connection) -> Iterator[Owed]:
     )
     for device, channel, count, kind, body in db.execute(query):
         at = ChannelId(device, channel)
-        with suppress(ValueError, LookupError, TypeError):  # unreadable: told as a fault already
+        with suppress(codec.UnreadableRowError):  # unreadable: told as a fault already
             yield Owed(at, int(count), codec.fact_from_text(at, kind, body).received_ms)

@@ -132,7 +132,7 @@ class House:
         self.handed: list[Publish] = []
         self.gone: set[int] = set()  # connections that the broker has closed
         self.journal = Journal(directory, "run-1", lambda: "k3v9")
-        self.journal.open(NOON)
+        self.opened = self.journal.open(NOON)
         self.staging = Staging()
         self.bridge = Bridge(first, self.journal, self.staging, self.start(), self.now(), Random(1))
         self.turn = Turn(self.bridge, self.journal, self.now, self.carry_out, 90 * 86_400)
