@@ -305,9 +305,13 @@ class Delivery:
     def _delivered(self, entry: Entry) -> None:
         parts = self._parts
         parts.journal.acknowledged(entry, parts.now.utc_ms)
-        parts.handover.taken(entry.fact.at)
-        parts.desk.changed(entry.fact.at, last=False)
+        self._settled(entry.fact.at)
         parts.counters.bridge.add(parts.now.monotonic, max(0, parts.now.utc_ms - entry.fact.received_ms))
+
+    def _settled(self, at: ChannelId) -> None:
+        """A fact of this channel is owed no more."""
+        self._parts.handover.taken(at)
+        self._parts.desk.changed(at, last=False)
 
     def _refused(self, what: InFlight, reason: int) -> None:
         """A PUBACK with an error is no delivery: the channel waits and begins again with this fact."""
@@ -324,7 +328,8 @@ class Delivery:
         facts["id"] = what.entry.fact.id
         if reason == handing.TOO_LARGE and parts.handover.too_large(what.entry):
             self._note_given_up(what, facts)
-            self._delivered(what.entry)
+            parts.journal.given_up(what.entry, parts.now.utc_ms)
+            self._settled(what.entry.fact.at)
             return
         self._note_refused(what.entry.fact.at, facts)
         parts.handover.hold_back(what.entry, later)

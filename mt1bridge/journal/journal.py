@@ -18,8 +18,8 @@ from mt1bridge.journal import merge
 from mt1bridge.journal.checkpoint import HOLD_MS, Checkpoints
 from mt1bridge.journal.damage import is_damage
 from mt1bridge.journal.file import JournalFile, examine
-from mt1bridge.journal.store import Store
-from mt1bridge.model.fact import Entry, InEffect
+from mt1bridge.journal.store import DELIVERED, GIVEN_UP, Store
+from mt1bridge.model.fact import Entry, Fact, InEffect, Kind
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
@@ -70,8 +70,7 @@ class Journal:
         self._memory: Store | None = None  # in use while the disk takes nothing
         self._epoch = 0
         self._batch: list[Callable[[Store], None]] = []
-        self._acknowledged: list[Entry] = []  # of the disk's facts, while it takes nothing
-        self._unmarked: set[int] = set()
+        self._settled: dict[int, int] = {}  # of the disk's facts, while it takes nothing: number -> fact.owed
         self._sync = False  # the next commit is to survive a power cut
         self._now_ms = 0  # UTC ms when something was written last
         self.journal = ""
@@ -185,16 +184,28 @@ class Journal:
 
     def acknowledged(self, entry: Entry, now_ms: int) -> None:
         """The broker has this entry."""
+        self._do(partial(self._settle, entry, DELIVERED), now_ms)
 
-        def write(store: Store) -> None:
-            if entry.n <= self._lost_upto and not store.holds(entry.n):
-                return  # it went out before its journal was lost, and is told again
+    def given_up(self, entry: Entry, now_ms: int) -> None:
+        """The broker will never take this entry: it is owed no more."""
+        self._do(partial(self._settle, entry, GIVEN_UP), now_ms)
+
+    def _settle(self, entry: Entry, how: int, store: Store) -> None:
+        if entry.n <= self._lost_upto and not store.holds(entry.n):
+            return  # it went out before its journal was lost, and is told again
+        if store is self._memory:
+            self._settled[entry.n] = how
+            if how == GIVEN_UP or entry.fact.kind is Kind.CORRECTION:
+                self._fetch(entry.fact, store)  # what becomes of an impulse counts only if that was published
+        if how == DELIVERED:
             store.acknowledged(entry)
-            if store is self._memory:
-                self._unmarked.add(entry.n)
-                self._acknowledged.append(entry)
+        else:
+            store.given_up(entry)
 
-        self._do(write, now_ms)
+    def _fetch(self, fact: Fact, memory: Store) -> None:
+        if self._disk is not None and fact.timestamp is not None:
+            with self._forgiving():
+                merge.copy_trigger(self._disk, memory, TriggerId(fact.at.device, fact.at.channel, fact.timestamp))
 
     def history_read(self, now_ms: int) -> None:
         """All that was told before this journal began, and is shown by history, is known now."""
@@ -284,7 +295,7 @@ class Journal:
             self.was_unread = self._unread and disk.last_epoch() is not None
             overtaken = merge.overtaken(self._memory, disk) if self.was_unread else []
             in_doubt = disk.last_n if self.was_unread and not self._file.goes_on(disk) else 0
-            merge.give(self._memory, disk, self._acknowledged, self.was_unread, merge.shown_by_disk(overtaken))
+            merge.give(self._memory, disk, self._settled, self.was_unread, merge.shown_by_disk(overtaken))
             if self._unread or self._lost:
                 disk.recount()
             last = disk.last_epoch()
@@ -316,8 +327,7 @@ class Journal:
         self._unread = False
         self.was_lost, self._lost = self._lost, False
         self.may_repeat = self.may_repeat or self.was_lost
-        self._acknowledged.clear()
-        self._unmarked.clear()
+        self._settled.clear()
         self.trouble = None
         return True
 
@@ -400,7 +410,7 @@ class Journal:
         found: list[Entry] = []
         while True:
             entries = store.owed(at, after, limit)
-            found += [entry for entry in entries if entry.n not in self._unmarked]
+            found += [entry for entry in entries if entry.n not in self._settled]
             if len(entries) < limit or len(found) >= limit:
                 return found
             after = entries[-1].n

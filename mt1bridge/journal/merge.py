@@ -1,12 +1,11 @@
 """From disk to memory when the disk fails, and back when it takes writes again."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from mt1bridge.journal import codec
-from mt1bridge.journal.store import RECENT, Store
-from mt1bridge.model.fact import Entry
+from mt1bridge.journal.store import DELIVERED, GIVEN_UP, RECENT, Store
 from mt1bridge.model.known import Known
 from mt1bridge.model.trigger import ChannelId, TriggerId
 
@@ -65,7 +64,7 @@ def _copy(disk: Store, memory: Store, row: Row) -> None:
     _insert(memory, "trigger", row)
     for fact in facts:
         memory.open_epoch(*disk.db.execute("SELECT * FROM epoch WHERE n = ?", (fact[4],)).fetchone())
-        _insert(memory, "fact", (*fact[:-1], 0))
+        _insert(memory, "fact", (*fact[:-1], GIVEN_UP if fact[-1] == GIVEN_UP else DELIVERED))
 
 
 def forget_disk(memory: Store, upto: int) -> None:
@@ -116,14 +115,15 @@ def _owed(store: Store) -> set[TriggerId]:
 def give(
     memory: Store,
     disk: Store,
-    acknowledged: Iterable[Entry],
+    settled: Mapping[int, int],
     told_alone: bool,
     keep_first: Collection[TriggerId] = (),
 ) -> None:
     """Everything that memory learned goes to disk, in the disk's open transaction.
 
-    told_alone: memory did not know what the disk holds. Leave out what was only written down as older than the first
-    start: the disk knows better how far back that is. keep_first: triggers whose first message stays the disk's.
+    settled: facts of the disk that are owed no more: number -> fact.owed. told_alone: memory did not know what the
+    disk holds. Leave out what was only written down as older than the first start: the disk knows better how far back
+    that is. keep_first: triggers whose first message stays the disk's.
     """
     before = {one.at: one for one in disk.channels()} if told_alone else {}
     for table in (*_TABLES, "oddity", "counter"):
@@ -138,8 +138,7 @@ def give(
             disk.remember(replace(one, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=one.seen or kept.seen))
     for row in memory.db.execute("SELECT * FROM fact").fetchall():
         disk.db.execute(_GIVE_FACT, row)
-    for entry in acknowledged:
-        disk.db.execute("UPDATE fact SET owed = 0 WHERE n = ?", (entry.n,))
+    disk.db.executemany("UPDATE fact SET owed = ? WHERE n = ?", [(owed, n) for n, owed in settled.items()])
     disk.note_numbers()
 
 

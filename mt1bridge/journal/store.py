@@ -14,6 +14,7 @@ from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import TICKS_PER_MS, ChannelId, TriggerId
 
 RECENT = 20  # CONTRACT, section 2, `recent`
+DELIVERED, GIVEN_UP = 0, 2  # fact.owed, where it is not 1; what was given up is never pruned
 STRETCH = 100  # messages read at a time where there may be many
 PRUNED = "n"  # meta: no number up to this is given again, though its fact may be gone
 
@@ -270,15 +271,39 @@ class Store:
 
     def acknowledged(self, entry: Entry) -> None:
         """The broker has it. Counts what `tally` tells."""
-        self._owed -= self.db.execute("UPDATE fact SET owed = 0 WHERE n = ? AND owed = 1", (entry.n,)).rowcount
-        published, in_effect = _counts(entry.fact)
-        if published or in_effect:
+        self._settle(entry, DELIVERED)
+        self._count(entry.fact, 1)
+
+    def given_up(self, entry: Entry) -> None:
+        """The broker will never have it: it is owed no more, and an impulse does not count for `tally`."""
+        self._settle(entry, GIVEN_UP)
+        self.db.execute("UPDATE fact SET owed = ? WHERE n = ?", (GIVEN_UP, entry.n))  # a copy of it in memory, too
+        if entry.fact.kind is not Kind.TRIGGER:  # one that was published is cleared, though nobody could be told
+            self._count(entry.fact, 1)
+
+    def _settle(self, entry: Entry, owed: int) -> None:
+        self._owed -= self.db.execute("UPDATE fact SET owed = ? WHERE n = ? AND owed = 1", (owed, entry.n)).rowcount
+
+    def _count(self, fact: Fact, times: int) -> None:
+        """Add to what `tally` tells what an acknowledged fact changes there. What happens to an impulse that was
+        given up changes nothing."""
+        published, in_effect = _counts(fact)
+        if (published or in_effect) and not (fact.kind is Kind.CORRECTION and self._is_given_up(fact)):
             self.db.execute(
                 "INSERT INTO channel(device, channel, memory, published, in_effect) VALUES(?, ?, '', ?, ?)"
                 " ON CONFLICT DO UPDATE SET published = published + excluded.published,"
                 " in_effect = in_effect + excluded.in_effect",
-                (entry.fact.at.device, entry.fact.at.channel, published, in_effect),
+                (fact.at.device, fact.at.channel, times * published, times * in_effect),
             )
+
+    def _is_given_up(self, fact: Fact) -> bool:
+        """Whether the impulse that it corrects is one that the broker never got."""
+        found = self.db.execute(
+            "SELECT 1 FROM trigger JOIN fact ON fact.n = first AND owed = ?"
+            " WHERE trigger.device = ? AND trigger.channel = ? AND timestamp = ?",
+            (GIVEN_UP, fact.at.device, fact.at.channel, fact.timestamp),
+        )
+        return found.fetchone() is not None
 
     def adopt(self, epoch: int, upto: int) -> None:
         """What is owed, up to this number, is told within this epoch, its sequence counted anew."""
@@ -295,18 +320,15 @@ class Store:
         )
 
     def recount(self) -> None:
-        """Count anew what `tally` tells: all that ever was usable, but for what the broker has not acknowledged."""
+        """Count anew what `tally` tells: all that ever was usable, but for what the broker has not got."""
         self.db.execute(
             "UPDATE channel SET (published, in_effect) = (SELECT count(*), coalesce(sum(in_effect), 0) FROM trigger"
-            " WHERE trigger.device = channel.device AND trigger.channel = channel.channel AND usable = 1)"
+            " WHERE trigger.device = channel.device AND trigger.channel = channel.channel AND usable = 1"
+            " AND NOT EXISTS (SELECT 1 FROM fact WHERE n = first AND owed = ?))",
+            (GIVEN_UP,),
         )
         for entry in self.all_owed():
-            published, in_effect = _counts(entry.fact)
-            self.db.execute(
-                "UPDATE channel SET published = published - ?, in_effect = in_effect - ?"
-                " WHERE device = ? AND channel = ?",
-                (published, in_effect, entry.fact.at.device, entry.fact.at.channel),
-            )
+            self._count(entry.fact, -1)
 
     def told_late(self, entry: Entry, late: bool) -> None:
         """An impulse was told otherwise than it looked when we learned of it: `last` says what was told."""

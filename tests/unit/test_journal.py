@@ -405,6 +405,65 @@ def test_the_tally_counts_what_the_broker_has_and_what_of_it_is_in_effect(journa
     assert journal.tally(C1) == Tally(C1, 2, 2)
 
 
+def gives_up(journal, timestamp, event_type="trigger"):
+    [entry] = [e for e in journal.owed(C1, 0, 100) if (e.fact.timestamp, e.fact.event_type) == (timestamp, event_type)]
+    journal.given_up(entry, NOW)
+    journal.commit(NOW)
+
+
+@pytest.mark.parametrize("where", ["on the disk", "the disk fails then", "the disk fails before", "and recovers"])
+def test_what_was_given_up_does_not_count_and_neither_does_what_becomes_of_it(machine, where):
+    journal = machine.start()
+    first = trigger(10)
+    learns(journal, first, *(trigger(timestamp) for timestamp in range(20, 50)))  # 10 is in `recent` no more
+    if where == "the disk fails before":
+        fails(machine)
+        learns(journal, trigger(50))
+    gives_up(journal, 10)
+    if where in ("the disk fails then", "and recovers"):
+        fails(machine)
+        learns(journal, trigger(50))
+    acknowledges(journal)
+    many = 30 + (where != "on the disk")
+    assert journal.tally(C1) == Tally(C1, many, many)
+    if where == "and recovers":
+        heals(machine, journal)
+    learns(journal, gone := correction(first))
+    acknowledges(journal)
+    assert journal.tally(C1) == Tally(C1, many, many)
+    learns(journal, correction(gone, "restored", in_effect=True), correction(trigger(20)))
+    acknowledges(journal)
+    assert journal.tally(C1) == Tally(C1, many, many - 1)
+    if where != "on the disk" and where != "and recovers":
+        heals(machine, journal)
+    assert owed(journal) == []
+    assert journal.tally(C1) == Tally(C1, many, many - 1)
+    journal.store.recount()
+    assert journal.tally(C1) == Tally(C1, many, many - 1)
+    machine.kill(journal)
+    with closing(machine.start()) as journal:
+        assert owed(journal) == []
+
+
+def test_a_clear_that_was_given_up_is_one_all_the_same(journal):
+    learns(journal, first := trigger(10))
+    acknowledges(journal)
+    learns(journal, gone := correction(first))
+    gives_up(journal, 10, "cleared")
+    assert journal.tally(C1) == Tally(C1, 1, 0)
+    learns(journal, correction(gone, "restored", in_effect=True))
+    acknowledges(journal)
+    assert journal.tally(C1) == Tally(C1, 1, 1)
+
+
+def test_what_was_given_up_stays_in_the_journal(journal):
+    learns(journal, *(trigger(timestamp, received_ms=NOW - 100 * DAY) for timestamp in range(10, 40)))
+    gives_up(journal, 10)
+    acknowledges(journal)
+    assert prunes(journal) == 9
+    assert told(journal) == [10, *range(20, 40)]
+
+
 def test_what_is_known_of_a_trigger_is_its_newest_state(journal):
     first = trigger(10)
     learns(journal, first, correction(first, "renumbered", in_effect=True, number=7))
