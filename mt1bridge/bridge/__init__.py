@@ -2,6 +2,7 @@
 
 bridge.py    every event to its stage, every outcome to the next one
 beginning.py when this process began, and how far back history is told
+opening.py   when the present `journal` began, by a clock that is right
 parts.py     the cores, and what the routes share
 learning.py  sightings and history -> facts -> journal
 delivery.py  journal -> topics -> broker, and what the broker acknowledged

@@ -4,6 +4,7 @@ from random import Random
 
 from mt1bridge import __version__
 from mt1bridge.bridge.beginning import Beginning
+from mt1bridge.bridge.opening import Opening
 from mt1bridge.bridge.parts import Measures, Parts, Start
 from mt1bridge.cloud.budget import Budget
 from mt1bridge.cloud.session import CloudSession
@@ -40,6 +41,7 @@ def parts(
         staging=staging,
         start=start,
         beginning=beginning,
+        opening=Opening(journal, start.began),
         random=random,
         measures=measures,
         names=names,

@@ -70,7 +70,7 @@ class Bridge:
 
     def step(self, event: Event, now: Now) -> list[Order]:
         """Take one event. Returns what is to be done outside, once the journal has committed."""
-        self.parts.now = now
+        self.parts.at(now)
         if isinstance(event, Answer | NoAnswer):
             self._cloud(self.parts.session.rest_event(event, now))
         elif isinstance(event, LinkEvent):
@@ -88,14 +88,14 @@ class Bridge:
 
     def idle(self, now: Now) -> list[Order]:
         """Nothing is waiting: compare history, a batch at a time, so that it never goes before a trigger."""
-        self.parts.now = now
+        self.parts.at(now)
         self._read(self._learning.go_on)
         self._settle()
         return self._orders()
 
     def hand_over(self, now: Now) -> list[Order]:
         """Give the broker what there is room for. Called after a commit."""
-        self.parts.now = now
+        self.parts.at(now)
         self._delivery.go_on()
         return self._orders()
 
@@ -305,7 +305,7 @@ class Bridge:
         `instance` and `journal.directory` belong to a whole life of the process: the caller keeps them as they were.
         """
         parts = self.parts
-        parts.now = now
+        parts.at(now)
         before, parts.settings = parts.settings, settings
         mt1, reconcile = settings.mt1, settings.reconcile
         parts.called.devices = mt1.devices or ()

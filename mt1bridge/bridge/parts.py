@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mt1bridge.bridge.beginning import Beginning
+from mt1bridge.bridge.opening import Opening
 from mt1bridge.cloud.budget import BudgetMemo
 from mt1bridge.cloud.outcomes import KeepBudget, KeepToken, KeptToken
 from mt1bridge.cloud.session import CloudSession
@@ -37,7 +38,6 @@ from mt1bridge.topics.names import Names
 from mt1bridge.topics.payloads import JSON_TYPE, to_json
 
 Event = LinkEvent | RestEvent | BrokerEvent | Tick | StopAsked | ReloadAsked | JournalTrouble | DiskMeasured
-CLOCK_WAS_AHEAD_MS = 60_000
 
 Order = Outward | KeepToken | KeepBudget | KeepFirstStart | Told
 
@@ -77,6 +77,7 @@ class Parts:
     staging: Staging
     start: Start
     beginning: Beginning
+    opening: Opening
     random: Random
     measures: Measures
     names: Names
@@ -93,6 +94,11 @@ class Parts:
     now: Now
     clock_offset_ms: int | None = None
 
+    def at(self, now: Now) -> None:
+        """A step begins."""
+        self.now = now
+        self.opening.look(now)
+
     def tell(self, one: Note | AlertRaised | AlertOver) -> None:
         """A note goes to the log and, if public, to `bridge/event`; an alert to its topic."""
         if isinstance(one, AlertRaised):
@@ -108,13 +114,8 @@ class Parts:
     def late(self, device: str, timestamp: int) -> bool:
         """Whether an impulse is old news now (CONTRACT, section 3). timestamp: 100 ns units."""
         within_ms = int(self.settings.reconcile.live_within_s * 1000)
-        return is_late(timestamp, self.clocks.offset_ms(device), self.now, within_ms, self._opened_ms())
+        return is_late(timestamp, self.clocks.offset_ms(device), self.now, within_ms, self.journal.opened_ms)
 
     def is_of_an_earlier_journal(self, received_ms: int) -> bool:
         """Whether what we learned then, UTC ms, may have been told before the present `journal` began."""
-        return received_ms < self._opened_ms()
-
-    def _opened_ms(self) -> int:
-        opened_ms = self.journal.opened_ms
-        # 0: the journal was opened under a clock that was set back since
-        return 0 if opened_ms > self.now.utc_ms + CLOCK_WAS_AHEAD_MS else opened_ms
+        return received_ms < self.journal.opened_ms

@@ -212,6 +212,11 @@ class Journal:
         self.may_repeat = False
         self._do(lambda store: store.set_meta(REPEATS, "0"), now_ms)
 
+    def opened_earlier(self, opened_ms: int, now_ms: int) -> None:
+        """The present journal began by a clock that was ahead; by the right one it was then."""
+        self.opened_ms, n = opened_ms, self._epoch
+        self._do(lambda store: store.opened_earlier(n, opened_ms), now_ms)
+
     def sync(self) -> None:
         """The next commit, and all before it, is to survive a power cut."""
         self._sync = True
