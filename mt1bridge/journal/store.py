@@ -17,6 +17,7 @@ RECENT = 20  # CONTRACT, section 2, `recent`
 DELIVERED, GIVEN_UP = 0, 2  # fact.owed, where it is not 1; what was given up is never pruned
 STRETCH = 100  # messages read at a time where there may be many
 PRUNED = "n"  # meta: no number up to this is given again, though its fact may be gone
+PRUNED_BEFORE = "pruned_ms"  # meta: messages received before this UTC ms may be gone, whatever `keep` is now
 
 
 class Store:
@@ -398,6 +399,7 @@ class Store:
         self.db.executemany("DELETE FROM fact WHERE n = ?", gone)
         if gone:
             self.set_meta(PRUNED, str(self._last_n))
+            self.set_meta(PRUNED_BEFORE, str(max(before_ms, int(self.meta(PRUNED_BEFORE) or 0))))
         return len(gone)
 
     def _acknowledged_after(self, after: int, limit: int, now_ms: int) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Is a journal whole? Integrity of the file, numbers without gaps, states that agree with what was told last.
 
-Messages older than `keep` are pruned, so what is missing among those is no fault. Everything is read from one
+Messages older than `keep` are pruned, so what is missing among those is no fault; the journal itself says how far that
+went, for `keep` may have been another one. Everything is read from one
 snapshot, so a daemon that writes meanwhile does no harm.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mt1bridge.journal import codec
 from mt1bridge.journal.query import JournalReader
+from mt1bridge.journal.store import PRUNED_BEFORE
 from mt1bridge.model.fact import Fact, Kind
 from mt1bridge.model.trigger import ChannelId
 
@@ -54,12 +56,13 @@ class Verdict:
 
 
 def verify(reader: JournalReader, cutoff_ms: int) -> Verdict:
-    """Check everything. cutoff_ms: messages received before then may have been pruned. Raises nothing for a journal
-    that is damaged: that is a fault to tell."""
+    """Check everything. cutoff_ms: messages received before then may have been pruned, whatever the journal says.
+    Raises nothing for a journal that is damaged: that is a fault to tell."""
     verdict = Verdict()
     try:
         _check_file(reader.db, verdict)
         if not verdict.faults:
+            cutoff_ms = max(cutoff_ms, _pruned_ms(reader.db))
             _check_facts(reader, verdict, cutoff_ms)
             _check_states(reader, verdict, cutoff_ms)
             verdict.owed = list(_owed(reader.db))
@@ -73,6 +76,11 @@ def _check_file(db: sqlite3.Connection, verdict: Verdict) -> None:
     for (text,) in db.execute("PRAGMA integrity_check(20)"):
         if text != "ok":
             verdict.add("damage of the file", f"The file is damaged: {text}.")
+
+
+def _pruned_ms(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", (PRUNED_BEFORE,)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 # --- what was told ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from mt1bridge.journal.file import FILE
 from mt1bridge.journal.journal import Journal
 from mt1bridge.journal.query import JournalReader
 from mt1bridge.journal.verify import verify
+from mt1bridge.model.clock import Now
 from mt1bridge.model.errors import JournalError
 from mt1bridge.model.known import ChannelMemory
 from mt1bridge.model.trigger import Change, ChannelId, Malformed, Reading, Seen, Sighting, TriggerId
@@ -23,6 +24,7 @@ START, FINISH = ChannelId("231203016", "C0"), ChannelId("231203037", "C1")
 AT_10 = 17710614000000000  # 2026-02-14T09:30:00Z, 10:30 on the wall clocks of the devices
 NOW_MS = AT_10 // 10_000
 SECOND = 10_000_000
+DAY_MS = 86_400_000
 
 
 def sighting(at: ChannelId, second: float, number: int | None, change: Change = Change.SET, **flags: bool) -> Sighting:
@@ -285,8 +287,31 @@ def test_what_may_have_been_pruned_is_no_fault(book: Book) -> None:
     with JournalReader(book.directory) as reader:
         verdict = verify(reader, NOW_MS + 1)
     assert (verdict.faults, verdict.facts) == ([], 2)
+    change(book.directory, "DELETE FROM meta WHERE key = 'pruned_ms'")
     with JournalReader(book.directory) as reader:
         assert verify(reader, NOW_MS - 1).faults != []
+
+
+@pytest.mark.parametrize("later", [0, 50 * DAY_MS], ids=["keep of 10 days", "raised to 90 days"])
+def test_what_was_pruned_under_another_keep_is_no_fault(
+    book: Book, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    """The journal says how far back it is whole; what was lost since is a fault."""
+    book.deliver(FINISH)
+    now_ms = NOW_MS + 11 * DAY_MS
+    book.journal.prune(now_ms - 10 * DAY_MS, now_ms)
+    book.journal.commit(now_ms)
+    book.journal.prune(now_ms + later - 90 * DAY_MS, now_ms + later)
+    book.journal.commit(now_ms + later)
+    clock = Now(0.0, now_ms + later)
+    monkeypatch.setattr("mt1bridge.runtime.clock.SystemClock.now", lambda _: clock)
+    assert "2 messages" in told(capsys, "verify", "--directory", str(book.directory))
+    # learned after what was pruned
+    monkeypatch.setattr("test_cli_journal.NOW_MS", now_ms)
+    book.learn(*(sighting(START, second, number) for second, number in ((100, 20), (130, 21), (160, 22))))
+    change(book.directory, "DELETE FROM fact WHERE n = (SELECT max(n) - 1 FROM fact)")
+    assert main(["journal", "verify", "--directory", str(book.directory)]) == 1
+    assert "is missing" in capsys.readouterr().out
 
 
 def test_many_faults_of_a_kind_are_counted(tmp_path: Path) -> None:
