@@ -191,15 +191,10 @@ class App:
 
     def _lifelong(self, settings: Settings) -> Settings:
         """What belongs to a whole life of the process stays as it was."""
-        before = self._settings
-        for key, old, new in (
-            ("instance", before.instance, settings.instance),
-            ("journal.directory", before.journal.directory, settings.journal.directory),
-        ):
-            if old != new:
-                self._log.note("warning", "restart_needed", key=key, was=str(old), wanted=str(new))
-        journal = replace(settings.journal, directory=before.journal.directory)
-        return replace(settings, instance=before.instance, journal=journal)
+        kept, changed = lifelong(self._settings, settings)
+        for key, was, wanted in changed:
+            self._log.note("warning", "restart_needed", key=key, was=was, wanted=wanted)
+        return kept
 
     def _apply(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
@@ -353,6 +348,22 @@ def _signals(inbox: "queue.SimpleQueue[Event]") -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def lifelong(before: Settings, wanted: Settings) -> tuple[Settings, list[tuple[str, str, str]]]:
+    """What can be applied of `wanted` without a restart, and what cannot: (key, as it is, as it is wanted)."""
+    pairs = (
+        ("instance", before.instance, wanted.instance),
+        ("journal.directory", before.journal.directory, wanted.journal.directory),
+        ("log.format", before.log.format, wanted.log.format),
+    )
+    kept = replace(
+        wanted,
+        instance=before.instance,
+        journal=replace(wanted.journal, directory=before.journal.directory),
+        log=replace(wanted.log, format=before.log.format),
+    )
+    return kept, [(key, str(old), str(new)) for key, old, new in pairs if old != new]
 
 
 def _server(settings: Settings) -> tuple[object, ...]:

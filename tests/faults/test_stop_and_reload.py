@@ -4,6 +4,7 @@ import signal
 import time
 
 import pytest
+import yaml
 from mosquitto import Mosquitto, Recorder, wait_until
 from process import DEVICE, PASSWORD, STOP_S, USERNAME
 from scene import FLOWS, Scene, size
@@ -172,6 +173,20 @@ def test_sighup_to_another_broker_says_offline_at_the_old_one(tmp_path):
         scene.bridge.signal(signal.SIGTERM)
         assert scene.bridge.wait(STOP_S) == 0
         assert there.wait_until(lambda: there.messages("mt1/bridge/state")[-1].payload == b"offline")
+
+
+def test_sighup_with_what_needs_a_restart(scene):
+    good = scene.bridge.file.read_text()
+    wanted = yaml.safe_load(good)
+    wanted["log"]["format"] = "console"
+    try:
+        scene.bridge.file.write_text(yaml.safe_dump(wanted))
+        scene.bridge.signal(signal.SIGHUP)
+        note = scene.logged("restart_needed")
+        assert (note["key"], note["was"], note["wanted"]) == ("log.format", "json", "console")
+    finally:
+        scene.bridge.file.write_text(good)
+        scene.bridge.signal(signal.SIGHUP)
 
 
 def test_other_signals_change_nothing(scene):
