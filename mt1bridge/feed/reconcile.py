@@ -81,14 +81,7 @@ class Reconciliation:
         outcomes: list[Outcome] = []
         for at, before in self._channels.items():
             outcomes += before.drop()
-            kept = before.memory
-            memory = ChannelMemory(
-                at,
-                max(kept.cut_ms, oldest_ms),
-                server_count=kept.server_count,
-                missing=kept.missing,  # its alert stands until a read explains it
-                seen=kept.seen,
-            )
+            memory = replace(before.memory.anew(), cut_ms=max(before.memory.cut_ms, oldest_ms))
             self._channels[at] = Channel(
                 memory,
                 memory,

@@ -68,13 +68,15 @@ def _copy(disk: Store, memory: Store, row: Row) -> None:
 
 
 def forget_disk(memory: Store, upto: int) -> None:
-    """The disk's file is lost: forget what was copied from it, so that history tells it anew.
+    """The disk's file is lost: forget what was copied from it, so that history tells it anew, now or after a restart.
 
     upto: the last number that was given there. What of it the broker had is not known for sure any more.
     """
     memory.begin()
     memory.db.execute("DELETE FROM trigger WHERE coalesce(first, 0) <= ?", (upto,))
     memory.db.execute("DELETE FROM fact WHERE n <= ?", (upto,))
+    for one in memory.channels():
+        memory.remember(one.anew())
     memory.commit()
     memory.note_numbers()
 

@@ -87,6 +87,11 @@ class ChannelMemory:
     loss: int = 0
     pushed_ends: int = 0
 
+    def anew(self) -> "ChannelMemory":
+        """What is left of it where the journal is lost: where it begins. Nothing of its history counts as read; an
+        alert about what is missing stands until a read explains it."""
+        return ChannelMemory(self.at, self.cut_ms, server_count=self.server_count, missing=self.missing, seen=self.seen)
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:

@@ -11,7 +11,7 @@ from mt1bridge.bridge import Start
 from mt1bridge.journal.codec import UnreadableRowError
 from mt1bridge.journal.file import FILE
 from mt1bridge.model.broker import BrokerLost, BrokerTrouble
-from mt1bridge.model.known import Tally
+from mt1bridge.model.known import ChannelMemory, Tally
 from mt1bridge.model.orders import Tick
 
 DAMAGES = {
@@ -196,6 +196,22 @@ def test_a_file_that_is_found_damaged_is_set_aside_with_what_it_held(machine, as
     with closing(machine.start()) as journal:
         assert journal.may_repeat
         assert recent(journal) == [20, 10]
+
+
+def test_history_is_read_back_after_a_restart_as_well(machine):
+    """It was set aside, and the process died before it could do so itself."""
+    journal = machine.start()
+    read = ChannelMemory(C1, 5, baselined=True, base_count=7, proven_ms=NOW, complete=True, seen=True)
+    learns(journal, trigger(10))
+    journal.remember(read, NOW)
+    journal.commit(NOW)
+    spoil(journal, UnreadableRowError("a row"))
+    journal.owed(C1, 0, 10)
+    journal.remember(read, NOW)
+    assert journal.try_disk(NOW, told_anew)
+    machine.kill(journal)
+    with closing(machine.start()) as journal:
+        assert journal.channels() == [ChannelMemory(C1, 5, seen=True)]
 
 
 def test_a_damaged_file_that_cannot_be_set_aside_waits_in_memory_until_it_can(machine, monkeypatch):
