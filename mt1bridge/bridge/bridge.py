@@ -290,10 +290,11 @@ class Bridge:
         for outcome in outcomes:
             if isinstance(outcome, broking.Ready):
                 self._delivery.connected(outcome.connected)
+                self.parts.tell_untold()
             elif isinstance(outcome, broking.NotReady):
                 self._delivery.lost()
             elif isinstance(outcome, Note | AlertRaised | AlertOver):
-                self.parts.tell(outcome)
+                self.parts.tell(outcome, keep=True)
             else:
                 self.parts.orders.append(outcome)
 

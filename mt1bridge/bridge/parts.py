@@ -1,7 +1,8 @@
 """The cores of all stages, and what the routes between them share. Pure."""
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from mt1bridge.bridge.beginning import Beginning
@@ -59,6 +60,9 @@ class Start:
     forgetful: bool = False
 
 
+UNTOLD = 20  # events about the connection to the broker that wait for one
+
+
 @dataclass(frozen=True, slots=True)
 class Measures:
     """What only the shell can measure, for health. last_frame_at: monotonic seconds, by link number."""
@@ -93,14 +97,18 @@ class Parts:
     orders: list[Order]
     now: Now
     clock_offset_ms: int | None = None
+    untold: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=UNTOLD))
 
     def at(self, now: Now) -> None:
         """A step begins."""
         self.now = now
         self.opening.look(now)
 
-    def tell(self, one: Note | AlertRaised | AlertOver) -> None:
-        """A note goes to the log and, if public, to `bridge/event`; an alert to its topic."""
+    def tell(self, one: Note | AlertRaised | AlertOver, keep: bool = False) -> None:
+        """A note goes to the log and, if public, to `bridge/event`; an alert to its topic.
+
+        keep: without a connection the event waits for one; it is about the connection itself.
+        """
         if isinstance(one, AlertRaised):
             self.desk.alert(one.name, one.text, one.facts, self.now.utc_ms)
         elif isinstance(one, AlertOver):
@@ -109,7 +117,18 @@ class Parts:
             self.orders.append(one)
             if one.public:
                 body = {"event_type": one.event, "time": times.milliseconds(self.now.utc_ms), **one.facts}
-                self.handover.tell(Publication(self.names.event, to_json(body), content_type=JSON_TYPE))
+                if keep and not self.handover.connection:
+                    self.untold.append(body)
+                else:
+                    self._tell_event(body)
+
+    def tell_untold(self) -> None:
+        """The broker is there again."""
+        while self.untold:
+            self._tell_event(self.untold.popleft())
+
+    def _tell_event(self, body: dict[str, object]) -> None:
+        self.handover.tell(Publication(self.names.event, to_json(body), content_type=JSON_TYPE))
 
     def late(self, device: str, timestamp: int) -> bool:
         """Whether an impulse is old news now (CONTRACT, section 3). timestamp: 100 ns units."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 from bridge_house import HUT, device, house, settings
 
+from mt1bridge.model.broker import BrokerLost, BrokerTrouble
+
 REQUEST, RESPONSE = "mt1/bridge/request", "mt1/bridge/response"
 
 
@@ -160,6 +162,17 @@ def test_reconcile_asked_twice_is_answered_twice(running):
         running.arrives(f"{REQUEST}/reconcile", json.dumps({"transaction": transaction}).encode())
     running.run(60)
     assert [body["transaction"] for body in running.told("/response/reconcile")] == ["a1", "a2"]
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+def test_a_session_that_was_taken_over_is_told_once_the_broker_has_us_again(running):
+    connection = running.brokers[-1].connection
+    running.pending.append(BrokerLost(connection, BrokerTrouble.TAKEN_OVER, "another client has our id"))
+    running.run(30)
+    [told] = [one for one in running.told("bridge/event") if one["event_type"] == "session_taken_over"]
+    assert told["text"] == "another client has our id"
 
 
 # --- how it is answered -----------------------------------------------------------------------------
