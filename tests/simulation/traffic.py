@@ -111,8 +111,9 @@ class Traffic:
             return
         here = one.live if self._manners.clears == "listed" else [row for step in one.steps for row in step.rows]
         numbers = {row.number for row in here}
-        if None not in {*numbers, entry.args["number"]} and entry.args["number"] not in numbers:
-            row = replace(one.state.row, number=entry.args["number"])
+        number = entry.args["number"]
+        if None not in {*numbers, number} and number not in numbers | self._earlier(one):
+            row = replace(one.state.row, number=number)
             self._tell(one, self._truth.start(one, row), entry.args["fate"], entry.random())
 
     def edit(self, entry: Entry) -> None:
@@ -160,8 +161,11 @@ class Traffic:
 
     def _edited_away(self, one: Identity, number: int | None) -> bool:
         """A number that an edit took out of the rows, and that nobody could tell apart where clears are not listed."""
-        earlier = {row.number for step in one.steps for row in step.rows} - {row.number for row in one.rows}
-        return self._manners.clears == "hidden" and number in earlier
+        return self._manners.clears == "hidden" and number in self._earlier(one)
+
+    def _earlier(self, one: Identity) -> set[int | None]:
+        """Numbers that no row of it bears any more."""
+        return {row.number for step in one.steps for row in step.rows} - {row.number for row in one.rows}
 
     def _clearable(self, one: Identity) -> bool:
         """Not where nobody could tell what is meant: one of several, or without a number and never listed."""
