@@ -206,7 +206,7 @@ class Scene:
         file.write_text(json.dumps(kept | earlier | {"saved_ms": kept["saved_ms"]}))
 
     def rewrite_journal(self, *statements: str) -> None:
-        """While it does not run: SQL on its journal."""
+        """SQL on its journal; while it runs, at most the texts of its rows."""
         with contextlib.closing(sqlite3.connect(self.state_directory / "journal.db")) as db, db:
             for statement in statements:
                 db.execute(statement)

@@ -213,6 +213,26 @@ def test_unusable_journal_is_set_aside_and_read_back(tmp_path, damage):
         assert len(retold) <= len(told)
 
 
+def test_damaged_rows_under_way(tmp_path):
+    """The file is whole for SQLite: what is read of it shows the damage, and nothing stops."""
+    with Scene(tmp_path) as scene:
+        scene.start("live")
+        told = several(scene)
+        scene.arrive(told)
+        for table, column in (("fact", "body"), ("trigger", "reading")):
+            scene.rewrite_journal(f"UPDATE {table} SET {column} = '?' || substr({column}, 2)")
+        scene.mqtt.reset()
+        scene.arrive(several(scene))
+        scene.logged("journal_set_aside")
+        scene.logged("journal_restored")
+        newest = scene.witness.books.newest
+        scene.until(lambda: all(newest[name]["event_type"] == "late" for name in told), "all of it read back")
+        assert "set aside" in scene.witness.newest("bridge/alert/journal")["text"]
+        assert len(list(scene.state_directory.glob("journal.db.corrupt-*[0-9]"))) == 1
+        assert not scene.bridge.notes("internal_error")
+        scene.whole(repeats=0)
+
+
 @pytest.mark.full
 def test_journal_of_a_newer_version(tmp_path):
     """It is not written to, and it is not lost: aside, under its own name."""
