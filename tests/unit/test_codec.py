@@ -4,9 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt1bridge.journal import codec
-from mt1bridge.model.fact import Fact, Kind, Previous, Source
-from mt1bridge.model.known import ChannelMemory, Known
+from mt1bridge.model.fact import Entry, Fact, Kind, Previous, Source
+from mt1bridge.model.known import ChannelMemory, Known, Tally
 from mt1bridge.model.trigger import CHANNELS, LAST_TICK, Change, ChannelId, Reading, Sighting, TriggerId
+from mt1bridge.topics.names import Names
+from mt1bridge.topics.payloads import fact_publication, tally_publication
 
 NUMBERS = st.none() | st.integers(-(2**63), 2**63 - 1)
 FLAGS = st.none() | st.booleans()
@@ -119,3 +121,52 @@ def test_a_channel_written_down_by_an_older_or_a_newer_version_has_what_both_kno
     assert codec.channel_from_text(at, '{"cut_ms": 7, "seen": true, "unheard_of": 1}') == ChannelMemory(
         at, 7, seen=True
     )
+
+
+# --- damage -------------------------------------------------------------------------------------------
+
+CHARACTERS = st.characters(max_codepoint=0x7F)
+PLAIN_FACTS = facts().filter(lambda fact: fact.received_ms < 2**43)  # a clock before the year 2248
+
+
+def damaged(data, text):
+    """With another character in one place."""
+    place = data.draw(st.integers(0, len(text) - 1))
+    return text[:place] + data.draw(CHARACTERS) + text[place + 1 :]
+
+
+@given(st.data(), PLAIN_FACTS)
+def test_a_damaged_fact_is_found_or_can_be_told(data, fact):
+    text = damaged(data, codec.fact_to_text(fact))
+    try:
+        read = codec.fact_from_text(fact.at, fact.kind.value, text)
+    except codec.UnreadableRowError:
+        return
+    fact_publication(Names("mt1"), Entry(1, 1, "k3v9", read), late=False)
+    codec.fact_to_text(read)
+
+
+@given(st.data(), KNOWN)
+def test_a_damaged_state_is_found_or_of_the_right_kind(data, known):
+    reading, memory = codec.reading_to_text(known.reading or Reading(1, None, None, None, None)), codec.memory_of(known)
+    if memory is not None and data.draw(st.booleans()):
+        memory = damaged(data, memory)
+    else:
+        reading = damaged(data, reading)
+    try:
+        read = codec.known_from_row(known.id, reading, 1, 1, 1, memory)
+    except codec.UnreadableRowError:
+        return
+    codec.reading_to_text(read.reading)
+    codec.memory_of(read)
+
+
+@given(st.data(), st.integers(0, 2**42), FLAGS)
+def test_a_damaged_channel_is_found_or_of_the_right_kind(data, cut_ms, complete):
+    at = ChannelId("231203016", "C0")
+    text = damaged(data, codec.channel_to_text(ChannelMemory(at, cut_ms, complete=complete, checked_ms=cut_ms)))
+    try:
+        read = codec.channel_from_text(at, text)
+    except codec.UnreadableRowError:
+        return
+    tally_publication(Names("mt1"), Tally(at, 0, 0), read)
