@@ -37,7 +37,8 @@ class Delivery:
         given_up, self._given_up = self._given_up, []
         for what in given_up:
             if what.entry is not None:
-                self._delivered(what.entry)
+                parts.journal.given_up(what.entry, parts.now.utc_ms)
+                parts.desk.changed(what.entry.fact.at, last=False)
         owed = parts.journal.owing_channels()
         parts.handover.opened(connected.connection, connected.receive_maximum, owed)
         self._suspicion.opened(parts.now.monotonic, mqtt5=connected.protocol == 5)

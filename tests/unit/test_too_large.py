@@ -66,6 +66,18 @@ def test_several_at_once_each_on_a_channel_of_its_own(running):
     assert numbers(running, "C0") == numbers(running, "C1") == [8]
 
 
+def test_an_impulse_that_is_too_large_is_not_counted_as_published(tmp_path):
+    first = settings(tmp_path, device(HUT, None, C1="x" * 1500))
+    with house(tmp_path, replace(first, home_assistant=replace(first.home_assistant, enabled=False))) as one:
+        one.largest = LARGEST
+        one.impulse(channel="C1")
+        one.run(300)
+        assert [facts["id"][:12] for facts in given_up(one) if "id" in facts] == [f"{HUT}-C1"]
+        assert one.told("/C1/trigger") == []
+        assert one.says(f"mt1/device/{HUT}/C1/tally")["published"] == 0
+        assert one.bridge.parts.handover.backlog() == 0
+
+
 def test_a_retained_topic_that_is_too_large_is_left_out_and_what_is_behind_it_is_told(running):
     for number in range(12):
         running.impulse(channel="C1", number=number)
