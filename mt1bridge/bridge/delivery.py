@@ -56,7 +56,7 @@ class Delivery:
             self._given_up.append(given_up)
             return
         for what in in_flight[:1]:
-            if self._suspicion.trials(what) == 1:
+            if self._suspicion.trials(what) == 2:  # the first time may be chance
                 facts = {"id": what.entry.fact.id} if what.entry is not None else {"topic": what.topic or ""}
                 text = "the broker closes the connection when it gets this: it waits until all else is through"
                 parts.tell(Note("publish_doubted", "warning", {**facts, "bytes": what.size, "text": text}))

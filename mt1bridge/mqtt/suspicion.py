@@ -197,7 +197,7 @@ class Suspicion:
             return False
         self._limit_until = now + LIMIT_HOLDS_S
         doubt = self.doubt(what)
-        doubt.trials, doubt.proofs, doubt.tried_at = 1, PROOFS - 1, now
+        doubt.trials, doubt.proofs, doubt.tried_at = 2, PROOFS - 1, now
         return True
 
     # --- trials ---------------------------------------------------------------------------------------
