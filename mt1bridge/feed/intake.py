@@ -19,9 +19,10 @@ IsLive = Callable[[TriggerId], bool]
 
 def oddity_of(seen: Seen) -> str | None:
     """A digest for what has no state of its own to compare with: malformed, or of an unknown type."""
-    if isinstance(seen, Malformed) or seen.raw:
-        return hashlib.sha256(seen.raw.encode("utf-8", "backslashreplace")).hexdigest()[:12]
-    return None
+    if isinstance(seen, Sighting) and not seen.raw:
+        return None
+    text = seen.raw if isinstance(seen, Malformed) else f"{seen.id}\n{seen.raw}"  # raw may be cut before the timestamp
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
 def questions(seen: Iterable[Seen]) -> tuple[set[TriggerId], set[tuple[ChannelId, str]]]:

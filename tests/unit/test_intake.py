@@ -185,6 +185,12 @@ def test_odd_rows_of_history_are_told_once_whether_push_or_history_came_first():
     assert book.pushed(unknown_type(2, '{"type":"Other"}')) == []
 
 
+def test_two_of_an_unknown_type_are_two_though_all_that_is_kept_of_their_text_is_the_same():
+    cut = "{" + "x" * 2047
+    assert oddity_of(unknown_type(1, cut)) != oddity_of(unknown_type(2, cut))
+    assert oddity_of(unknown_type(1, cut)) == oddity_of(unknown_type(1, cut))
+
+
 def test_questions_name_every_identity_and_every_oddity():
     odd = Malformed(C0, "[]", "no trigger")
     nowhere = Malformed(None, "x", "not JSON")
