@@ -168,7 +168,7 @@ def test_twenty_restarts_in_two_minutes(scene, record_property):
     """Each time the token has died in between: one login a minute all the same, and the next try is told."""
     since, begun = time.time(), time.monotonic()
     for _restart in range(20):
-        scene.restart("reconciling", "live", "starting", "logging_in", "disconnected")
+        scene.restart("reconciling", "live", "degraded", "starting", "logging_in", "disconnected")
         scene.simulator.expire_tokens()
     took = time.monotonic() - begun
     assert 1 <= scene.logins() <= 1 + took // 60
