@@ -71,8 +71,9 @@ class Reconciliation:
         for kept in memories:
             channel = self._channels.get(kept.at)
             if channel is not None:
+                seen = channel.memory.seen or kept.seen
                 channel.memory = replace(
-                    channel.memory, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=channel.memory.seen or kept.seen
+                    channel.memory, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=seen, read_all_ms=0
                 )
                 channel.want_scan(Reach.ALL, now.monotonic)
 

@@ -137,7 +137,15 @@ def give(
     for one in memory.channels():
         if one.at in before:
             kept = before[one.at]
-            disk.remember(replace(one, cut_ms=kept.cut_ms, baselined=kept.baselined, seen=one.seen or kept.seen))
+            disk.remember(
+                replace(
+                    one,
+                    cut_ms=kept.cut_ms,
+                    baselined=kept.baselined,
+                    seen=one.seen or kept.seen,
+                    read_all_ms=0,  # what memory took for older than the first start is read again
+                )
+            )
     for row in memory.db.execute("SELECT * FROM fact").fetchall():
         disk.db.execute(_GIVE_FACT, row)
     disk.db.executemany("UPDATE fact SET owed = ? WHERE n = ?", [(owed, n) for n, owed in settled.items()])
