@@ -1,7 +1,8 @@
 """When the present `journal` began, by a clock that is right. Pure, but that it corrects what the journal says.
 
 What happened before that is told as `late` (CONTRACT, section 3). A journal that began under a clock which was ahead
-says a time that is still to come: it would make live impulses late when that time has come.
+says a time that is still to come: it would make live impulses late when that time has come. One that began under a
+clock which was behind would tell as live again what was told just before.
 """
 
 from mt1bridge.journal.journal import Journal
@@ -22,10 +23,11 @@ class Opening:
         return self._journal.journal, self._journal.opened_ms
 
     def look(self, now: Now) -> None:
-        """With every step: note another journal; correct a time that was told by a clock which was put back since."""
+        """With every step: note another journal; correct a time that was told by a clock which was put right since."""
         if self._present() != self._seen:
             self._since = now.monotonic
         right_ms = now.utc_ms - round((now.monotonic - self._since) * 1000)
-        if now.good and self._journal.opened_ms > right_ms + TOLERATED_MS:
-            self._journal.opened_earlier(right_ms, now.utc_ms)
+        ahead_ms = self._journal.opened_ms - right_ms
+        if now.good and (ahead_ms > TOLERATED_MS or (self._journal.opened_here and ahead_ms < -TOLERATED_MS)):
+            self._journal.opened_really(right_ms, now.utc_ms)
         self._seen = self._present()

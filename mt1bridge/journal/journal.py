@@ -75,6 +75,7 @@ class Journal:
         self._now_ms = 0  # UTC ms when something was written last
         self.journal = ""
         self.opened_ms = 0
+        self.opened_here = False  # by this process
         # Something may have been told before this journal began that it does not know of, and history shows as news.
         self.may_repeat = True
         self.trouble: str | None = None
@@ -121,6 +122,7 @@ class Journal:
 
     def _begin_epoch(self, store: Store, n: int, now_ms: int, reason: str) -> None:
         self._epoch, self.journal, self.opened_ms = n, self._new_id(), now_ms
+        self.opened_here = True
         store.open_epoch(n, self.journal, now_ms, reason)
 
     def close(self) -> None:
@@ -212,10 +214,10 @@ class Journal:
         self.may_repeat = False
         self._do(lambda store: store.set_meta(REPEATS, "0"), now_ms)
 
-    def opened_earlier(self, opened_ms: int, now_ms: int) -> None:
-        """The present journal began by a clock that was ahead; by the right one it was then."""
+    def opened_really(self, opened_ms: int, now_ms: int) -> None:
+        """The present journal began by a clock that was wrong; by the right one it was then."""
         self.opened_ms, n = opened_ms, self._epoch
-        self._do(lambda store: store.opened_earlier(n, opened_ms), now_ms)
+        self._do(lambda store: store.opened_really(n, opened_ms), now_ms)
 
     def sync(self) -> None:
         """The next commit, and all before it, is to survive a power cut."""
@@ -326,6 +328,7 @@ class Journal:
                 self._disk = None
             return False
         self._epoch, self.journal, self.opened_ms = epoch
+        self.opened_here = True
         self._file.mark_whole(disk)
         self._memory.close()
         self._memory = None

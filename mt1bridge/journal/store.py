@@ -73,7 +73,7 @@ class Store:
         self.db.execute("INSERT OR REPLACE INTO epoch VALUES(?, ?, ?, ?)", (n, journal, opened_ms, reason))
         self._epochs[n] = journal
 
-    def opened_earlier(self, n: int, opened_ms: int) -> None:
+    def opened_really(self, n: int, opened_ms: int) -> None:
         self.db.execute("UPDATE epoch SET opened_ms = ? WHERE n = ?", (opened_ms, n))
 
     def note_numbers(self) -> None:

@@ -1,4 +1,4 @@
-"""A journal that began under a clock which was ahead: once that is put right, nothing live is late."""
+"""A journal that began under a wrong clock: once that is put right, nothing live is late, and nothing old is live."""
 
 from contextlib import closing
 
@@ -75,6 +75,18 @@ def test_it_is_corrected_for_good(tmp_path, opened_ahead):
     with closing(Ahead(tmp_path, 0, since=120.0)) as running:
         assert running.journal.journal == name
         assert abs(running.journal.opened_ms - NOON) <= 1
+
+
+def test_one_that_began_under_a_clock_which_was_behind_says_when_it_really_began(tmp_path, opened_ahead):
+    """What was told just before it is told again as late."""
+    opened_ahead(-HOUR_MS)
+    with closing(Ahead(tmp_path, -HOUR_MS)) as running:
+        running.run(2)
+        running.put_right()
+        running.turn.take([Tick()])
+        assert abs(running.journal.opened_ms - NOON) <= 1
+        assert running.told_as(age_s=3) == "late"
+        assert running.told_as() == "trigger"
 
 
 def test_a_journal_of_an_earlier_process_is_as_old_as_this_one_at_least(tmp_path, opened_ahead):
