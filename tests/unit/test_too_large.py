@@ -10,6 +10,8 @@ from bridge_house import HUT, SPLIT, device, house, settings
 
 from mt1bridge.model.broker import Acknowledged, Publish
 from mt1bridge.mqtt import reasons
+from mt1bridge.mqtt.handover import InFlight
+from mt1bridge.topics.desk import FIRST
 
 LARGEST = 1800  # bytes of a payload: room for a trigger, for `recent` with three of them, not for an odd row
 
@@ -64,6 +66,15 @@ def test_several_at_once_each_on_a_channel_of_its_own(running):
     running.run(300)
     assert len(given_up(running)) == 4
     assert numbers(running, "C0") == numbers(running, "C1") == [8]
+
+
+def test_where_all_that_is_small_is_doubted_too_it_is_tried_all_the_same(running):
+    doubted = (*FIRST, "health", f"recent:{HUT}")
+    for key in doubted:
+        running.bridge._delivery._suspicion.doubt(InFlight(slot=key, topic=key))
+    running.run(120)
+    assert not running.bridge._delivery._suspicion.held
+    assert not running.gone
 
 
 def test_an_impulse_that_is_too_large_is_not_counted_as_published(tmp_path):
