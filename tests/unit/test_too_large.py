@@ -72,6 +72,7 @@ def test_where_all_that_is_small_is_doubted_too_it_is_tried_all_the_same(running
     doubted = (*FIRST, "health", f"recent:{HUT}")
     for key in doubted:
         running.bridge._delivery._suspicion.doubt(InFlight(slot=key, topic=key))
+        running.bridge.parts.desk.board.touch(key)
     running.run(120)
     assert not running.bridge._delivery._suspicion.held
     assert not running.gone
