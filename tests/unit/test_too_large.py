@@ -69,9 +69,9 @@ def test_several_at_once_each_on_a_channel_of_its_own(running):
 
 
 def test_where_all_that_is_small_is_doubted_too_it_is_tried_all_the_same(running):
-    doubted = (*FIRST, "health", f"recent:{HUT}")
-    for key in doubted:
-        running.bridge._delivery._suspicion.doubt(InFlight(slot=key, topic=key))
+    doubted = {key: f"mt1/bridge/{key}" for key in (*FIRST, "health")} | {f"recent:{HUT}": f"mt1/device/{HUT}/recent"}
+    for key, topic in doubted.items():
+        running.bridge._delivery._suspicion.doubt(InFlight(slot=key, topic=topic))
         running.bridge.parts.desk.board.touch(key)
     running.run(120)
     assert not running.bridge._delivery._suspicion.held
