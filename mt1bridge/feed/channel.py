@@ -41,6 +41,7 @@ class Channel:
     paged_at: float = NEVER  # the last page of a scan without bound was asked for
     subscribed_at: float = NEVER
     scanned_at: float = NEVER
+    concluded_at: float = NEVER  # the last scan was
     explained_at: float = NEVER  # when the last read without a bound left something missing
     in_vain: int = 0  # such reads in a row that left as much missing
     newest_ms: int = 0  # of all that was shown, by the device's clock
@@ -180,6 +181,7 @@ class Channel:
             self.memory = replace(proof.memory, complete=False)
             self.want_scan(proof.escalate, now.monotonic)
             return [*outcomes, self.kept_or_checked()]
+        self.concluded_at = now.monotonic
         self._note_missing(scan, proof.memory.missing, now)
         if scan.begun_at >= self.subscribed_at:
             self.settled = True
@@ -190,6 +192,8 @@ class Channel:
             self.scanned_at = now.monotonic
         if scan.again_s is not None:
             self.want_scan(max(scan.reach, Reach.WINDOW), now.monotonic + max(scan.again_s, LOOK_AGAIN_S), waits=True)
+        elif proof.unsure:
+            self.want_scan(Reach.WINDOW, now.monotonic + CONFIRM_S, waits=True)
         elif not proof.memory.baselined:
             self.want_scan(Reach.ALL, now.monotonic, waits=True)
         return outcomes + self.concluded(proof.memory)

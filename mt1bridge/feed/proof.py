@@ -8,10 +8,15 @@ from mt1bridge.model.known import ChannelMemory
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a finished scan proved. escalate: a rise is left unexplained, read further back."""
+    """What a finished scan proved.
+
+    escalate: a rise is left unexplained, read further back. unsure: pushed clears and deletions explain it, and so may
+    a count that does not know of them yet: look again.
+    """
 
     memory: ChannelMemory
     escalate: Reach | None = None
+    unsure: bool = False
 
 
 def conclude(memory: ChannelMemory, scan: Scan, now_ms: int) -> Proof:
@@ -21,6 +26,7 @@ def conclude(memory: ChannelMemory, scan: Scan, now_ms: int) -> Proof:
     growth, loss, pushed_ends = memory.growth, memory.loss, memory.pushed_ends
     rise = 0 if memory.base_count is None else scan.count - memory.base_count
     left = memory.missing + rise - growth + loss - memory.carry  # what the count promises and nothing showed
+    unsure = False
     if scan.reach is not Reach.ALL:
         if left > memory.missing:
             return Proof(replace(memory, server_count=scan.count), Reach(scan.reach + 1))
@@ -31,7 +37,8 @@ def conclude(memory: ChannelMemory, scan: Scan, now_ms: int) -> Proof:
     elif scan.rows >= scan.count:
         missing, carry = 0, scan.rows - scan.count + scan.beside  # as many as it counts, and what came after the count
     else:  # nothing else can be read; and not every server counts less because a row is gone (U15)
-        left += min(loss, max(0, -rise)) - loss - min(pushed_ends, max(0, rise))
+        ends = min(pushed_ends, max(0, rise))
+        left, unsure = left + min(loss, max(0, -rise)) - loss - ends, ends > 0
         missing, carry = max(0, left), min(max(0, -left), growth + memory.carry)
     if memory.base_count is None:  # a server may count for good what it lists no more (U27): that hides nothing
         carry = min(carry, max(0, scan.rows - scan.count) + scan.beside)
@@ -54,7 +61,8 @@ def conclude(memory: ChannelMemory, scan: Scan, now_ms: int) -> Proof:
             read_all_ms=_read_all_ms(memory, scan, now_ms),
             # A channel that the server counts nothing on has no past: whatever it lists from now on is told.
             baselined=memory.baselined or scan.reach is Reach.ALL or (scan.count == 0 and scan.rows == 0),
-        )
+        ),
+        unsure=unsure,
     )
 
 

@@ -22,6 +22,7 @@ FRESH_S = 60.0  # so long ago an answer for one channel tells that its device is
 WITNESSES = 2  # other channels that must be refused too, where some were answered before
 PAUSE_S = 15.0  # before a channel is asked again that alone brings nothing, twice as long each time
 PAUSE_CAP_S = 300.0
+CARRIED_INTERVALS = 2.0
 ALONE = 2  # failures in a row, while others were answered, that are no accident
 
 
@@ -55,7 +56,9 @@ class Reconciliation:
             if memory.at not in self._channels:
                 barred = memory.at.device in self._refused_devices
                 ours = now.monotonic if provisional else None
-                self._channels[memory.at] = Channel(memory, memory, now.monotonic, barred=barred, provisional=ours)
+                self._channels[memory.at] = Channel(
+                    memory, memory, now.monotonic, barred=barred, provisional=ours, concluded_at=now.monotonic
+                )
 
     def standing(self, device: str) -> list[Outcome]:
         """Alerts that stand since an earlier process."""
@@ -392,8 +395,11 @@ class Reconciliation:
         return [Note("channel_unanswered", "warning", {"device": at.device, "channel": at.channel})]
 
     def _counted(self, channel: Channel, value: int, now: Now) -> list[Outcome]:
+        interval_s = self._count_interval(channel.memory)
+        if now.monotonic - channel.concluded_at > CARRIED_INTERVALS * interval_s:
+            channel.memory = replace(channel.memory, carry=0)  # no count is that much older than the listing
         memory = channel.memory
-        channel.count_due = now.monotonic + self._count_interval(memory)
+        channel.count_due = now.monotonic + interval_s
         if channel.scan is not None and channel.scan.count is None:
             channel.scan.count = value
             channel.memory = replace(memory, server_count=value, seen=memory.seen or value > 0)

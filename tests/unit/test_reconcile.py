@@ -284,6 +284,14 @@ def test_a_late_upload_as_old_as_can_be_is_not_hidden_by_a_deletion():
     assert (proof.escalate, proof.memory.missing, proof.memory.complete) == (None, 0, True)
 
 
+def test_a_rise_that_a_pushed_deletion_explains_is_looked_at_again():
+    """The count may not know of the deletion yet; when it falls, that must not hide the next rise."""
+    memory = ChannelMemory(C0, 0, base_count=0, complete=True)
+    proof = _conclude(memory, _scan(1, 0, Reach.ALL), ends=1)
+    assert (proof.memory.missing, proof.unsure) == (0, True)
+    assert not _conclude(memory, _scan(1, 1, Reach.ALL), growth=1).unsure
+
+
 def test_a_server_that_counts_on_what_was_deleted_misses_nothing():
     memory = ChannelMemory(C0, 0, base_count=4, complete=True)
     proof = _conclude(memory, _scan(4, 3, Reach.ALL), growth=0, loss=1, ends=0)
