@@ -223,7 +223,8 @@ class Witness:
     def _consume(self, kind: str, body: dict[str, Any], first: bool) -> None:
         id, journal = body["id"], body["journal"]
         if kind == "trigger":
-            young_ms = 1000 * (LIVE_WITHIN_S + TOLERANCE_S + abs(self._manners.device_ahead_s))
+            behind_s = abs(self._manners.device_ahead_s) + max(0.0, self.agreed_s(body["device"]))
+            young_ms = 1000 * (LIVE_WITHIN_S + TOLERANCE_S + behind_s)
             if body["delay_ms"] < young_ms:  # live when we learned of it, as far as can be seen from outside
                 self.lives.add(id)
             journals = self.trigger_journals.setdefault(id, [])
