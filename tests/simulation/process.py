@@ -177,6 +177,8 @@ class Process:
     def die(self) -> None:
         """SIGKILL: files stay as they are."""
         self.alive = False
+        if self.journal.trouble is not None:
+            self.around.witness.forgot()
         for store in self.journal._readable():
             store.db.close()
         self._staging.close()

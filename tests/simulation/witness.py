@@ -20,6 +20,7 @@ STATE = (
 LIVE_WITHIN_S = 10.0
 QUOTA_PAUSE_S = 89.0
 TOLERANCE_S = 6.5  # 2 s each for our clock, the device's offset and the agreement on it
+ON_THE_WAY_S = 0.09  # what a process handed over may reach the broker so long after its death
 
 
 class Breach(Exception):
@@ -144,10 +145,14 @@ class Witness:
             if not on_disk:
                 self._volatile.append(mark)
 
+    def forgot(self) -> None:
+        """What a process learned while the disk took nothing is gone with it."""
+        self.lost_at = self._timeline.now + ON_THE_WAY_S
+
     def died(self, kept_commit: int) -> None:
         """What was not written down for good is as if it had never happened."""
         if self._volatile or kept_commit < self._commit():
-            self.lost_at = self._timeline.now
+            self.forgot()
         for mark in self._volatile:
             _mark(mark, None)
         self._volatile.clear()
