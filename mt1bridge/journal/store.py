@@ -13,6 +13,7 @@ from mt1bridge.model.fact import Entry, Fact, InEffect, Kind
 from mt1bridge.model.known import ChannelMemory, Known, Learned, Tally
 from mt1bridge.model.trigger import TICKS_PER_MS, ChannelId, TriggerId
 
+AHEAD_MS = 86_400_000  # a device's clock may run ahead (MT1-API, U13)
 RECENT = 20  # CONTRACT, section 2, `recent`
 DELIVERED, GIVEN_UP = 0, 2  # fact.owed, where it is not 1; what was given up is never pruned
 STRETCH = 100  # messages read at a time where there may be many
@@ -415,7 +416,8 @@ class Store:
         for n, body in rows:
             fact = codec.fact_from_text(at, "trigger", body)
             happened_ms = (fact.timestamp or 0) // TICKS_PER_MS
-            found.append((n, max(fact.received_ms, happened_ms if happened_ms <= now_ms else 0)))
+            is_told = happened_ms <= now_ms + AHEAD_MS  # else nobody knows what that clock meant
+            found.append((n, max(fact.received_ms, happened_ms if is_told else 0)))
         return found
 
     def bytes(self) -> int:
