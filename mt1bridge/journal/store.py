@@ -417,7 +417,7 @@ class Store:
             fact = codec.fact_from_text(at, "trigger", body)
             happened_ms = (fact.timestamp or 0) // TICKS_PER_MS
             is_told = happened_ms <= now_ms + AHEAD_MS  # else nobody knows what that clock meant
-            found.append((n, max(fact.received_ms, happened_ms if is_told else 0)))
+            found.append((n, max(fact.received_ms, min(happened_ms, now_ms) if is_told else 0)))
         return found
 
     def bytes(self) -> int:
