@@ -114,7 +114,8 @@ class Intake:
         forgets = verdict.known is not None and known is not None and verdict.known.deleted != known.deleted
         if (verdict.fact is not None or forgets) and known is not None and known.changed_ms:
             age = asked_ms - known.changed_ms
-            if -FORGET_MS < age < RECENT_MS:
+            walked = asked_ms <= known.changed_ms <= received_ms  # while the pages came, however long that took
+            if walked or -FORGET_MS < age < RECENT_MS:
                 counted = replace(known, row_count=len(rows)) if known.row_count != len(rows) else None
                 return (Learned(trigger.at, counted) if counted else None), True
         return self._learned(trigger, verdict, is_live), False

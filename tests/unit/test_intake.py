@@ -1,5 +1,6 @@
 """From sightings to what the journal writes down: each once, with names, in order of arrival."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -252,6 +253,15 @@ def test_a_page_asked_for_long_after_a_push_may_correct_it():
     learned, again = book.listed(sighting(number=7), sighting(number=12), asked_ms=NOW + 60_000)
     assert not again
     assert [one.fact.event_type for one in learned] == ["renumbered"]
+
+
+@pytest.mark.parametrize("walk_ms", [5_000, 59_000, 61_000, 900_000])
+def test_what_push_changed_while_the_pages_came_outranks_them_however_long_that_took(walk_ms):
+    book = Book()
+    book.pushed(sighting(number=12))
+    book.pushed(sighting(number=12, change=Change.CLEAR), sighting(number=7))
+    learned, again = book.listed(sighting(number=12), asked_ms=NOW - walk_ms)
+    assert ([one.fact for one in learned if one.fact], again) == ([], True)
 
 
 def test_what_was_there_before_the_channel_was_ours_is_known_and_never_told():
